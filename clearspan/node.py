@@ -1,0 +1,391 @@
+"""One node process: the place where settings, keys, stores, shards, service and metrics are put together.
+
+It promises an order. Nothing listens before the state is recovered; the ready line is written when a call would be
+answered; an end by signal refuses new work, answers what was taken, writes a checkpoint and only then lets the
+directory go. A fault that the node must not go on from ends the process with the fault as its exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import uvloop
+
+from clearspan import __version__
+from clearspan.errors import ClearspanError, ConfigError
+from clearspan.keys import KeyRing, read_passphrase
+from clearspan.metrics import MetricsServer, NodeMetrics
+from clearspan.network import ADDRESS_FILE, NodeAddress, write_json
+from clearspan.pki import TlsFiles
+from clearspan.service import AccessList, SettlementServer
+from engine.chain import ChainStore
+from engine.checkpoint import CheckpointStore
+from engine.data_directory import DataDirectory
+from engine.genesis import Genesis
+from engine.lmdb_log import LmdbStore
+from engine.refusals import EncodingError, GenesisRefused
+from engine.types import Role
+from native.signatures import verify
+from shards.node import DomainNode
+from shards.recovery import Stores
+from shards.settings import NodeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from clearspan.config import LoadedConfig
+    from clearspan.keys import KeyInfo
+    from engine.admin import AdminColumns
+    from engine.batch import BatchColumns
+    from shards.domain import AdminReply, BatchReply, Round
+    from shards.lookup import TransferEntry
+    from shards.node import NodeStatus
+
+__all__ = ["DATA_KIND", "GENESIS_FILE", "NodeFaulted", "RingSigner", "run_node"]
+
+DATA_KIND: Final = "node"
+"""The kind that a node's data directory says it is of."""
+GENESIS_FILE: Final = "genesis.json"
+"""The genesis as the data directory keeps it, so that a copy of the directory can be audited by itself."""
+_NS_PER_MS: Final = 1_000_000
+_GRACE_S: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+_log = structlog.get_logger("clearspan.node")
+
+
+class NodeFaulted(ClearspanError):  # noqa: N818 - named as what it is, like the other refusals
+    """The node met a fault that it must not go on from. What was acknowledged is on the disk."""
+
+    def __init__(self, error: BaseException) -> None:
+        """Name the fault."""
+        super().__init__(
+            f"the node stopped: {type(error).__name__}: {error}",
+            "mend the cause, then start it again: it goes on from what is durable; nothing acknowledged is lost",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RingSigner:
+    """The block key of a node, which signs headers and checkpoints."""
+
+    ring: KeyRing
+    index: int
+
+    @property
+    def _info(self) -> KeyInfo:
+        return self.ring[self.index]
+
+    @property
+    def key_id(self) -> int:
+        """Its id in the domain's registry."""
+        return self._info.key_id
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature, 64 bytes."""
+        return self.ring.sign(self.index, message)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Tell whether a signature is this key's."""
+        return verify(self._info.suite, self._info.public_key, signature, message)
+
+
+def run_node(loaded: LoadedConfig, announce: Callable[[NodeAddress], None], *, parent_pid: int | None = None) -> None:
+    """Run a node until a signal ends it; announce is called when it is ready.
+
+    parent_pid: end at once when that process does. Raises ConfigError and its like, PortInUse, what the engine's stores
+    and recovery raise, and NodeFaulted.
+    """
+    if parent_pid is not None:
+        _end_with_parent(parent_pid)
+    _configure_log(loaded.config.node.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(loaded, announce))
+
+
+async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) -> None:
+    stopping = _stop_signals()
+    config = loaded.config
+    genesis = _read_genesis(loaded)
+    signer = _block_signer(loaded, genesis)
+    tls = TlsFiles(*(loaded.resolve(path) for path in (config.tls.certificate, config.tls.key, config.tls.authority)))
+    tls.read()
+    access = AccessList(loaded.resolve(config.tls.access) if config.tls.access else None)
+    metrics = NodeMetrics()
+    async with contextlib.AsyncExitStack() as stack:
+        directory = stack.enter_context(_data_directory(loaded, genesis))
+        stores = _open_stores(loaded, directory, genesis, metrics)
+        stack.callback(stores.close)
+        node = ServedNode(DomainNode(genesis, config.node.domain, stores, signer, _settings(loaded)), metrics)
+        stack.push_async_callback(_quietly, node.inner.stop)
+        await node.inner.start()
+        metrics.watch(node.live_status)
+        figures = MetricsServer(metrics, config.metrics.host, config.metrics.port) if config.metrics.enabled else None
+        if figures is not None:
+            stack.callback(figures.close)
+        server = SettlementServer(
+            node,
+            tls,
+            host=config.node.host,
+            port=config.node.port,
+            limits=config.limits,
+            access=access,
+            software=f"clearspan {__version__}",
+        )
+        port = await server.start()
+        stack.push_async_callback(server.stop, _GRACE_S)
+        address = NodeAddress(config.node.host, port, figures.port if figures is not None else 0, os.getpid())
+        _note_address(directory.path, address)
+        _log.info("node_ready", domain=config.node.domain, port=port, metrics_port=address.metrics_port)
+        announce(address)
+        await _until_ended(node.inner, stopping)
+        _log.info("node_stopping")
+
+
+async def _until_ended(node: DomainNode, stopping: asyncio.Event) -> None:
+    """Wait for a signal or a fault; a fault is raised."""
+    ended = asyncio.create_task(stopping.wait())
+    failed = asyncio.create_task(node.failed())
+    done, _ = await asyncio.wait({ended, failed}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (ended, failed):
+        task.cancel()
+    if failed in done:
+        error = failed.exception()
+        assert error is not None
+        raise NodeFaulted(error) from error
+
+
+class ServedNode:
+    """A domain node in the shape that the service asks for, with every answer counted."""
+
+    def __init__(self, inner: DomainNode, metrics: NodeMetrics) -> None:
+        """Stand before a node; it is started and stopped by who made it."""
+        self.inner = inner
+        self._metrics = metrics
+
+    @property
+    def genesis(self) -> Genesis:
+        """The network's genesis."""
+        return self.inner.genesis
+
+    @property
+    def domain(self) -> int:
+        """The domain that it serves."""
+        return self.inner.domain
+
+    async def submit(self, batch: BatchColumns, *, batch_id: bytes, submitter: int) -> BatchReply:
+        """Decide a batch; resolves when the decisions are durable."""
+        del batch_id  # it stands in the batch
+        try:
+            reply = await self.inner.submit(batch, submitter=submitter)
+        except Exception as error:
+            self._metrics.batch_refused(type(error).__name__)
+            raise
+        self._metrics.batch_answered(reply.codes)
+        return reply
+
+    async def administer(self, request: AdminColumns, *, submitter: int) -> AdminReply:
+        """Decide admin requests; resolves when the decisions are durable."""
+        reply = await self.inner.administer(request, submitter=submitter)
+        self._metrics.admin_answered(reply.codes)
+        return reply
+
+    async def lookup_accounts(self, ids: bytes) -> bytes:
+        """Return n x 160 account leaves for n x 16 ids."""
+        return await self.inner.lookup_accounts(ids)
+
+    async def lookup_transfers(self, digests: bytes) -> Sequence[TransferEntry | None]:
+        """Return the transfer of each of n x 32 record digests."""
+        return await self.inner.lookup_transfers(digests)
+
+    async def statement(
+        self, account: bytes, *, after: bytes, limit: int, newest_first: bool
+    ) -> tuple[Sequence[TransferEntry], bytes]:
+        """Return a page of an account's transfers and the cursor of the next."""
+        return await self.inner.statement(account, after=after, limit=limit, newest_first=newest_first)
+
+    async def decision_proof(self, digest: bytes) -> bytes | None:
+        """Return the decision proof of a record digest, or None before its block is sealed."""
+        return await self.inner.decision_proof(digest)
+
+    def blocks(self, shard: int, from_height: int, follow: bool) -> AsyncIterator[bytes]:
+        """Iterate over signed headers of a shard."""
+        return self.inner.blocks(shard, from_height, follow=follow)
+
+    def status(self) -> NodeStatus:
+        """Return how the node stands now."""
+        return self.inner.status()
+
+    def live_status(self) -> NodeStatus | None:
+        """Return how the node stands, or None while it does not run; for figures, which are read at any time."""
+        try:
+            return self.inner.status()
+        except Exception:  # noqa: BLE001 - a figure that cannot be read is left out
+            return None
+
+
+@dataclass(slots=True)
+class _MeasuredStores(Stores):
+    """Stores whose commits are timed."""
+
+    metrics: NodeMetrics
+
+    def append(self, round_: Round, epoch: int) -> None:
+        """Commit a round and note how long it took."""
+        started = time.perf_counter_ns()
+        Stores.append(self, round_, epoch)
+        self.metrics.round_durable(round_, time.perf_counter_ns() - started)
+
+
+def _settings(loaded: LoadedConfig) -> NodeSettings:
+    shards, data = loaded.config.shards, loaded.config.data
+    return NodeSettings(
+        queue_bytes_max=shards.queue_bytes_max,
+        round_bytes_max=shards.round_bytes_max,
+        rounds_in_flight_max=shards.rounds_in_flight_max,
+        seal_interval_ns=shards.seal_interval_ms * _NS_PER_MS,
+        seal_interval_idle_ns=shards.seal_interval_idle_ms * _NS_PER_MS,
+        checkpoint_interval_bytes=shards.checkpoint_bytes,
+        verify_threads=shards.verify_threads,
+        disk_reserve_bytes=data.reserve_bytes,
+        log_bytes_max=data.log_bytes_max,
+    )
+
+
+def _read_genesis(loaded: LoadedConfig) -> Genesis:
+    path = loaded.resolve(loaded.config.node.genesis)
+    try:
+        genesis = Genesis.decode(path.read_bytes())
+        genesis.domain(loaded.config.node.domain)
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise ConfigError("node.genesis", f"{path}: {reason}", "name the network's genesis document") from error
+    except EncodingError as error:
+        raise ConfigError("node.genesis", f"{path}: {error}", "restore the file as the network published it") from error
+    except GenesisRefused as error:
+        raise ConfigError("node.domain", f"{path}: {error}", "name a domain of this genesis") from error
+    return genesis
+
+
+def _block_signer(loaded: LoadedConfig, genesis: Genesis) -> RingSigner:
+    """Open the block key. Raises ConfigError when none of the keys can sign for this domain."""
+    config = loaded.config.node
+    path = loaded.resolve(config.block_keys)
+    ring = KeyRing.load(path, read_passphrase(loaded.resolve(config.passphrase_file)))
+    domain = genesis.domain(config.domain)
+    # The newest one signs: after a rotation both are in the ring.
+    for index in sorted(range(len(ring)), key=lambda each: ring[each].key_id, reverse=True):
+        info = ring[index]
+        if info.role != Role.BLOCK or not info.key_id:
+            continue
+        if info.key_id > len(domain.keys) or domain.keys[info.key_id - 1].public_key == info.public_key:
+            return RingSigner(ring, index)
+    raise ConfigError(
+        "node.block_keys",
+        f"{path} holds no block key of domain {config.domain}",
+        "name the file of the domain's block key",
+    )
+
+
+def _data_directory(loaded: LoadedConfig, genesis: Genesis) -> DataDirectory:
+    path = loaded.resolve(loaded.config.data.path)
+    try:
+        directory = DataDirectory(path, kind=DATA_KIND, genesis_hash=genesis.hash)
+        copy = directory.path / GENESIS_FILE
+        if not copy.exists():
+            copy.write_bytes(genesis.document)
+    except OSError as error:
+        reason = error.strerror or "cannot be used"
+        raise ConfigError("data.path", f"{path}: {reason}", "name a directory that this user may write") from error
+    return directory
+
+
+def _open_stores(loaded: LoadedConfig, directory: DataDirectory, genesis: Genesis, metrics: NodeMetrics) -> Stores:
+    suite, hash_ = genesis.hash_suite, genesis.hash
+    with contextlib.ExitStack() as opened:
+        checkpoints = CheckpointStore(directory.checkpoint, suite=suite)
+        opened.callback(checkpoints.close)
+        log = LmdbStore(
+            directory.log,
+            loaded.config.data.log_bytes_max,
+            suite=suite,
+            genesis_hash=hash_,
+            anchors=checkpoints.log_positions(),
+        )
+        opened.callback(log.close)
+        chain = ChainStore(directory.chain, suite=suite)
+        opened.pop_all()
+    return _MeasuredStores(directory.path, log, checkpoints, chain, metrics)
+
+
+def _note_address(path: Path, address: NodeAddress) -> None:
+    """Note what this node listens at; on a full disk it is left out, for it only spares typing."""
+    with contextlib.suppress(OSError):
+        write_json(
+            path / ADDRESS_FILE,
+            {
+                "host": address.host,
+                "port": address.port,
+                "metrics_port": address.metrics_port,
+                "pid": address.pid,
+            },
+        )
+
+
+async def _quietly(stop: Callable[[], Awaitable[Any]]) -> None:
+    """Stop a node; what fails then is logged, so that it does not hide why the node stops."""
+    try:
+        await stop()
+    except Exception as error:  # noqa: BLE001 - the first fault is the one to hear of
+        _log.error("stop_failed", error=type(error).__name__, reason=str(error))
+
+
+def _stop_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set; a second one ends the process where it stands."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(130)
+        _log.info("signal", name=number.name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return stopping
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill this process when its parent ends; end now when it has ended already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent_pid:
+        os._exit(130)
+
+
+def _configure_log(level: str) -> None:
+    """Write events as JSON lines to standard error; standard output belongs to the ready line."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

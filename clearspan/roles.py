@@ -1,0 +1,173 @@
+"""Who a peer is and what it may call: the role URI of its certificate, and one table of roles and calls.
+
+A role opens calls; it never replaces a signature. Every transfer and every admin request is signed by a key that the
+ledger knows, so a role that is too wide can show too much but cannot move money. Rules on single accounts, the second
+half of access, are the functions below the table; docs/api.md tells them in words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["PARTICIPANT_MAX", "URI_SCHEME", "Identity", "IdentityInvalid", "PeerRole", "Rpc", "may_call"]
+
+URI_SCHEME: Final = "clearspan"
+PARTICIPANT_MAX: Final = 2**32 - 2  # 0 and 2^32 - 1 are reserved (BYTES-8)
+_URI = re.compile(r"clearspan://([a-z0-9-]{1,32})/([a-z-]{1,32})/([1-9][0-9]{0,9})")
+
+
+@unique
+class PeerRole(StrEnum):
+    """What an institution is to the network, as its certificate says."""
+
+    ISSUER = "issuer"
+    BANK = "bank"
+    CLEARING_HOUSE = "clearing-house"
+    OPERATOR = "operator"
+    SUPERVISOR = "supervisor"
+    SCREENING = "screening"
+    VALIDATOR = "validator"
+    READER = "reader"
+
+
+@unique
+class Rpc(StrEnum):
+    """Every call of the service by its name on the wire."""
+
+    SUBMIT = "Submit"
+    SUBMIT_STREAM = "SubmitStream"
+    ADMINISTER = "Administer"
+    LOOKUP_ACCOUNTS = "LookupAccounts"
+    LOOKUP_TRANSFERS = "LookupTransfers"
+    STATEMENT = "Statement"
+    GET_DECISION_PROOF = "GetDecisionProof"
+    STREAM_BLOCKS = "StreamBlocks"
+    GET_STATUS = "GetStatus"
+    GET_GENESIS = "GetGenesis"
+
+
+_ALL: Final = frozenset(PeerRole)
+_SUBMITTERS: Final = frozenset({PeerRole.ISSUER, PeerRole.BANK, PeerRole.CLEARING_HOUSE})
+_WATCHERS: Final = frozenset({PeerRole.OPERATOR, PeerRole.SUPERVISOR})
+
+_MATRIX: Final[dict[Rpc, frozenset[PeerRole]]] = {
+    Rpc.SUBMIT: _SUBMITTERS,
+    Rpc.SUBMIT_STREAM: _SUBMITTERS,
+    Rpc.ADMINISTER: _SUBMITTERS | _WATCHERS | {PeerRole.SCREENING},
+    Rpc.LOOKUP_ACCOUNTS: _SUBMITTERS | _WATCHERS,
+    Rpc.LOOKUP_TRANSFERS: _SUBMITTERS | _WATCHERS | {PeerRole.SCREENING},
+    Rpc.STATEMENT: _SUBMITTERS | _WATCHERS,
+    Rpc.GET_DECISION_PROOF: _ALL,
+    Rpc.STREAM_BLOCKS: _ALL,
+    Rpc.GET_STATUS: _ALL,
+    Rpc.GET_GENESIS: _ALL,
+}
+
+
+class IdentityInvalid(ValueError):  # noqa: N818 - named as what it is, like the other refusals
+    """A certificate names no role here: `reason` says why, in words that are safe to log."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One peer: its network, its role there, and the number of the participant that it speaks for."""
+
+    network: str
+    role: PeerRole
+    participant: int
+
+    @property
+    def uri(self) -> str:
+        """The subject alternative name that says the same."""
+        return f"{URI_SCHEME}://{self.network}/{self.role}/{self.participant}"
+
+    @classmethod
+    def parse(cls, uri: str) -> Identity:
+        """Read a role URI. Raises IdentityInvalid for anything that `uri` would not write."""
+        match = _URI.fullmatch(uri)
+        if match is None:
+            reason = "the URI is not clearspan://<network>/<role>/<participant>"
+            raise IdentityInvalid(reason)
+        network, role, participant = match.groups()
+        if role not in _ALL:
+            reason = "unknown role"
+            raise IdentityInvalid(reason)
+        if int(participant) > PARTICIPANT_MAX:
+            reason = "reserved participant number"
+            raise IdentityInvalid(reason)
+        return cls(network, PeerRole(role), int(participant))
+
+    # Rules on single accounts. All take numpy columns, so that a batch costs a comparison and not a loop.
+
+    @property
+    def sees_all(self) -> bool:
+        """Operator and supervisor see every account and every transfer of the domain."""
+        return self.role in _WATCHERS
+
+    def may_submit(
+        self,
+        debit_participants: npt.NDArray[np.uint32],
+        credit_participants: npt.NDArray[np.uint32],
+        ends_pending: npt.NDArray[np.bool_],
+    ) -> bool:
+        """Whether every record of a batch may come from this peer; all three columns are of length n.
+
+        A clearing house submits for anybody. Issuer and bank submit what debits their own accounts, and what ends a
+        pending towards their own (a payee's post or void names the payer's account as debit account).
+        """
+        if self.role is PeerRole.CLEARING_HOUSE:
+            return True
+        own = debit_participants == self.participant
+        own |= ends_pending & (credit_participants == self.participant)
+        return bool(own.all())
+
+    def may_administer(
+        self, participants: npt.NDArray[np.uint32], subjects: npt.NDArray[np.uint32], sets_limits: npt.NDArray[np.bool_]
+    ) -> bool:
+        """Whether every admin request may come from this peer.
+
+        participants: the field of the body; subjects: the participant in the subject's account id, 0 where the type
+        has none; sets_limits: account_limits, which an issuer sends for accounts of others on its ledger.
+        """
+        if self.sees_all:
+            return True
+        own = (participants == self.participant) | ((participants == 0) & (subjects == self.participant))
+        if self.role is PeerRole.ISSUER:
+            own |= sets_limits
+        return bool(own.all())
+
+    def may_read_accounts(self, participants: npt.NDArray[np.uint32]) -> bool:
+        """Whether the accounts of these participants may be asked for at all (a clearing house gets no totals)."""
+        if self.sees_all or self.role is PeerRole.CLEARING_HOUSE:
+            return True
+        return bool((participants == self.participant).all())
+
+    def sees_totals(self, participants: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+        """For each account, whether its totals and limits are shown."""
+        return np.full(participants.shape, fill_value=True) if self.sees_all else participants == self.participant
+
+    def may_read_statement(self, participant: int) -> bool:
+        """Whether the statement of an account of that participant may be read."""
+        return self.sees_all or participant == self.participant
+
+    def sees_transfer(self, debit_participant: int, credit_participant: int) -> bool:
+        """Whether a transfer found by its digest is shown; knowing a digest proves to have held the record."""
+        if self.sees_all or self.role in {PeerRole.CLEARING_HOUSE, PeerRole.SCREENING}:
+            return True
+        return self.participant in {debit_participant, credit_participant}
+
+
+def may_call(role: PeerRole, rpc: Rpc) -> bool:
+    """Whether the table opens this call to this role."""
+    return role in _MATRIX[rpc]

@@ -1,0 +1,109 @@
+"""The state of a machine as bytes: what a checkpoint holds besides its manifest, in one canonical form."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from engine.admin_window import ENTRY, AdminEntry
+from engine.parties import KEY_LEAF, PARTICIPANT_LEAF, Key, Participant
+from engine.refusals import EncodingError
+from engine.types import HASH_BYTES
+from native.errors import KeyRejected, ShapeError
+from native.hashing import Frontier
+
+if TYPE_CHECKING:
+    from engine.admin_window import AdminWindow
+    from engine.chain_position import ChainPosition
+    from engine.parties import Parties
+
+__all__ = ["MACHINE_STATE_MAGIC", "MACHINE_STATE_VERSION", "export_machine", "load_machine"]
+
+MACHINE_STATE_MAGIC: Final = b"CSMS"
+MACHINE_STATE_VERSION: Final = 1
+# magic, version, zero, shard, epoch, time, log number, record hash, height, header hash, count of earlier headers
+_HEAD: Final = struct.Struct("<4sHHIIQQ32sQ32sQ")
+_COUNT: Final = struct.Struct("<Q")
+_BUCKET: Final = struct.Struct("<Q32sQ")
+
+
+def export_machine(shard: int, chain: ChainPosition, parties: Parties, window: AdminWindow, ledger: bytes) -> bytes:
+    """Return the bytes of a state right after a seal: position, headers, keys, participants, admin ids, ledger."""
+    parts = [
+        _HEAD.pack(
+            MACHINE_STATE_MAGIC,
+            MACHINE_STATE_VERSION,
+            0,
+            shard,
+            chain.epoch,
+            chain.time,
+            chain.number,
+            chain.record_hash,
+            chain.height,
+            chain.parent_hash,
+            chain.headers.count,
+        ),
+        *chain.headers.peaks(),
+        _COUNT.pack(len(parties.participants)),
+        *(participant.encode() for participant in parties.participants),
+        _COUNT.pack(len(parties.keys)),
+        *(key.encode() for key in parties.keys),
+        _COUNT.pack(len(window.buckets)),
+    ]
+    for number, bucket in sorted(window.buckets.items()):
+        parts.append(_BUCKET.pack(number, bucket.digest, len(bucket.entries)))
+        parts.extend(entry.encode() for entry in bucket.entries)
+    return b"".join((*parts, _COUNT.pack(len(ledger)), ledger))
+
+
+class _Cursor:
+    """Reads forward through bytes and refuses to read past their end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._view = memoryview(data)
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        end = self._at + count
+        if end > self._view.nbytes:
+            raise EncodingError("machine state bytes", self._view.nbytes, f"at least {end}")
+        piece = self._view[self._at : end].tobytes()
+        self._at = end
+        return piece
+
+    def count(self) -> int:
+        return int(_COUNT.unpack(self.take(_COUNT.size))[0])
+
+    def end(self) -> None:
+        if self._at != self._view.nbytes:
+            raise EncodingError("machine state bytes", self._view.nbytes, self._at)
+
+
+def load_machine(  # noqa: PLR0917 - the parts of a machine, filled in place
+    data: bytes, suite: int, shard: int, parties: Parties, window: AdminWindow, chain: ChainPosition
+) -> bytes:
+    """Fill empty parts from exported bytes; return those of the ledger. Raises EncodingError."""
+    cursor = _Cursor(data)
+    magic, version, zero, its_shard, epoch, time, number, record_hash, height, parent_hash, earlier = _HEAD.unpack(
+        cursor.take(_HEAD.size)
+    )
+    if (magic, version, zero, its_shard) != (MACHINE_STATE_MAGIC, MACHINE_STATE_VERSION, 0, shard):
+        found = (magic, version, zero, its_shard)
+        raise EncodingError("machine state head", found, (MACHINE_STATE_MAGIC, MACHINE_STATE_VERSION, 0, shard))
+    if earlier != height:
+        raise EncodingError("machine state headers", earlier, height)
+    chain.epoch, chain.time, chain.number, chain.record_hash = epoch, time, number, record_hash
+    chain.height, chain.parent_hash = height, parent_hash
+    try:
+        peaks = [cursor.take(HASH_BYTES) for _ in range(int(earlier).bit_count())]
+        chain.headers = Frontier.from_peaks(suite, earlier, peaks)
+        participants = [Participant.decode(cursor.take(PARTICIPANT_LEAF.size)) for _ in range(cursor.count())]
+        parties.restore([Key.decode(cursor.take(KEY_LEAF.size)) for _ in range(cursor.count())], participants)
+    except (ShapeError, KeyRejected) as error:
+        raise EncodingError("machine state", str(error), "headers and keys of a machine") from error
+    for _ in range(cursor.count()):
+        bucket, bucket_digest, entries = _BUCKET.unpack(cursor.take(_BUCKET.size))
+        window.restore(bucket, bucket_digest, [AdminEntry.decode(cursor.take(ENTRY.size)) for _ in range(entries)])
+    ledger = cursor.take(cursor.count())
+    cursor.end()
+    return ledger

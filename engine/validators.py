@@ -1,0 +1,304 @@
+"""Validator sets, votes and quorum certificates of the relay: their bytes and the arithmetic of power (07).
+
+A certificate is accepted only if every signature in it holds, each member stands in it once, and three times the
+power is above twice the set's. Sums are exact and bounded. It knows no views, timers or messages.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from engine.batch import raw
+from engine.genesis import padded_key, plain_key
+from engine.prefix import PrefixType, signing_prefix
+from engine.refusals import CertificateRefused, EncodingError
+from engine.types import HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, U16_MAX, U64_MAX, SigningSuite, VotePhase
+from native.errors import KeyRejected
+from native.signatures import KeyRegistry, verify_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from typing_extensions import Buffer
+
+    from engine.genesis import Genesis
+
+__all__ = [
+    "CERTIFICATE_MAGIC",
+    "CERTIFICATE_VERSION",
+    "VOTE_BYTES",
+    "Certificate",
+    "CertificateSigner",
+    "Validator",
+    "ValidatorSet",
+    "Vote",
+    "vote_message",
+]
+
+CERTIFICATE_MAGIC: Final = b"CSQC"
+CERTIFICATE_VERSION: Final = 1
+VOTE_BYTES: Final = 104
+MEMBERS_MAX: Final = U16_MAX
+_VOTE: Final = struct.Struct("<QQQHHI32sQ32s")
+_CERTIFICATE: Final = struct.Struct("<4sHHQQQ32sII")
+_SIGNER: Final = struct.Struct("<HHIQ32s64s")
+_SET_HEAD: Final = struct.Struct("<QQI")
+_MEMBER: Final = struct.Struct("<IHHQ64s")
+assert _VOTE.size == VOTE_BYTES
+assert (_CERTIFICATE.size, _SIGNER.size, _SET_HEAD.size, _MEMBER.size) == (72, 112, 20, 80)
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """One member of a set; ``public_key`` fills 64 bytes."""
+
+    participant: int
+    suite: int
+    power: int
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSet:
+    """Who may vote, from a height on; ``power`` is the sum P, ``fault_max`` is F = (P - 1) div 3.
+
+    A set is refused when a sum leaves 64 bits, a key or a participant is unusable, or the keys of one participant
+    hold more than F: then one institution could stop or split the relay alone.
+    """
+
+    set_id: int
+    first_height: int
+    members: tuple[Validator, ...]
+    power: int = field(init=False, compare=False)
+    fault_max: int = field(init=False, compare=False)
+    registry: KeyRegistry = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the set and load its keys; raises CertificateRefused."""
+        if not 0 < len(self.members) <= MEMBERS_MAX:
+            raise CertificateRefused("validator set", f"{len(self.members)} members")
+        power = sum(member.power for member in self.members)
+        # 3 * P has to fit beside 2 * P in the arithmetic of every reader, and P itself in 64 bits.
+        if power > U64_MAX or any(not 0 < member.power <= U64_MAX for member in self.members):
+            raise CertificateRefused("validator set", "powers are positive and their sum fits 64 bits")
+        fault_max = (power - 1) // 3
+        by_participant: dict[int, int] = {}
+        for member in self.members:
+            by_participant[member.participant] = by_participant.get(member.participant, 0) + member.power
+        for participant, its_power in by_participant.items():
+            if its_power > fault_max:
+                raise CertificateRefused(
+                    "validator set", f"participant {participant} holds {its_power}, F is {fault_max}"
+                )
+        object.__setattr__(self, "power", power)
+        object.__setattr__(self, "fault_max", fault_max)
+        object.__setattr__(self, "registry", _registry(self.members))
+
+    @classmethod
+    def of_genesis(cls, genesis: Genesis) -> Self:
+        """Return the first set of a network: set id 1, from height 1."""
+        return cls(
+            1,
+            1,
+            tuple(
+                Validator(each.participant, each.suite, each.power, padded_key(each.public_key))
+                for each in genesis.validators
+            ),
+        )
+
+    def encode(self) -> bytes:
+        """Return the payload of a validator set record."""
+        members = (_MEMBER.pack(each.participant, each.suite, 0, each.power, each.public_key) for each in self.members)
+        return _SET_HEAD.pack(self.set_id, self.first_height, len(self.members)) + b"".join(members)
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Read a payload from exactly its bytes; raises EncodingError or CertificateRefused."""
+        view = memoryview(data).cast("B")
+        if view.nbytes < _SET_HEAD.size:
+            raise EncodingError("validator set bytes", view.nbytes, f"at least {_SET_HEAD.size}")
+        set_id, first_height, count = _SET_HEAD.unpack(view[: _SET_HEAD.size])
+        if view.nbytes != _SET_HEAD.size + count * _MEMBER.size:
+            raise EncodingError("validator set bytes", view.nbytes, _SET_HEAD.size + count * _MEMBER.size)
+        members = []
+        for participant, suite, zero, power, public_key in _MEMBER.iter_unpack(view[_SET_HEAD.size :]):
+            if zero:
+                raise EncodingError("validator padding", zero, 0)
+            members.append(Validator(participant, suite, power, public_key))
+        return cls(set_id, first_height, tuple(members))
+
+    def is_quorum(self, power: int) -> bool:
+        """Say whether a sum of powers is above two thirds of the set's."""
+        return 3 * power > 2 * self.power
+
+    def power_of(self, indexes: Iterable[int]) -> int:
+        """Return the summed power of members by their indexes, each counted once; raises CertificateRefused."""
+        total, last = 0, -1
+        for index in indexes:
+            if not last < index < len(self.members):
+                raise CertificateRefused("certificate", f"member index {index} after {last} of {len(self.members)}")
+            total, last = total + self.members[index].power, index
+        return total
+
+
+def _registry(members: tuple[Validator, ...]) -> KeyRegistry:
+    registry = KeyRegistry()
+    known: set[bytes] = set()
+    for member in members:
+        plain = plain_key(member.suite, member.public_key)
+        supported = member.suite in (SigningSuite.ED25519, SigningSuite.SM2)
+        if plain is None or not supported or member.public_key in known:
+            raise CertificateRefused(
+                "validator set", f"a key of participant {member.participant} is unusable or stands twice"
+            )
+        known.add(member.public_key)
+        try:
+            registry.register(member.suite, plain)
+        except KeyRejected as error:
+            raise CertificateRefused("validator set", f"a key of participant {member.participant}: {error}") from error
+    return registry
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one validator signs: a block at a height, view and phase, its own clock, and what it executed and holds."""
+
+    set_id: int
+    height: int
+    view: int
+    phase: VotePhase
+    block_hash: bytes
+    time: int
+    executed_held: bytes
+
+    def encode(self) -> bytes:
+        """Return the 104 bytes that are signed after T(vote)."""
+        return _VOTE.pack(
+            self.set_id,
+            self.height,
+            self.view,
+            self.phase,
+            0,
+            0,
+            self.block_hash,
+            self.time,
+            self.executed_held,
+        )
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Read 104 bytes; raises EncodingError."""
+        view = memoryview(data).cast("B")
+        if view.nbytes != VOTE_BYTES:
+            raise EncodingError("vote bytes", view.nbytes, VOTE_BYTES)
+        set_id, height, its_view, phase, flags, zero, block_hash, time, executed_held = _VOTE.unpack(view)
+        if flags or zero:
+            raise EncodingError("vote reserved fields", (flags, zero), "zeros")
+        return cls(set_id, height, its_view, _phase(phase), block_hash, time, executed_held)
+
+
+def _phase(number: int) -> VotePhase:
+    try:
+        return VotePhase(number)
+    except ValueError as error:
+        raise EncodingError("vote phase", number, "1 or 2") from error
+
+
+def vote_message(suite: int, genesis_hash: bytes, vote: Vote) -> bytes:
+    """Return what a validator's key signs: T(vote) || vote."""
+    return signing_prefix(suite, PrefixType.VOTE, genesis_hash) + vote.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSigner:
+    """One vote inside a certificate, less what all votes of it share."""
+
+    index: int
+    time: int
+    executed_held: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A quorum's votes on one block; ``signers`` strictly ascend by member index."""
+
+    phase: VotePhase
+    set_id: int
+    height: int
+    view: int
+    block_hash: bytes
+    signers: tuple[CertificateSigner, ...]
+
+    def encode(self) -> bytes:
+        """Return the certificate's bytes."""
+        if len(self.block_hash) != HASH_BYTES:
+            raise EncodingError("block hash bytes", len(self.block_hash), HASH_BYTES)
+        head = _CERTIFICATE.pack(
+            CERTIFICATE_MAGIC,
+            CERTIFICATE_VERSION,
+            self.phase,
+            self.set_id,
+            self.height,
+            self.view,
+            self.block_hash,
+            len(self.signers),
+            0,
+        )
+        rows = (_SIGNER.pack(each.index, 0, 0, each.time, each.executed_held, each.signature) for each in self.signers)
+        return head + b"".join(rows)
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Read a certificate from exactly its bytes; raises EncodingError. Whether it holds is ``verify``'s to say."""
+        view = memoryview(data).cast("B")
+        if view.nbytes < _CERTIFICATE.size:
+            raise EncodingError("certificate bytes", view.nbytes, f"at least {_CERTIFICATE.size}")
+        magic, version, phase, set_id, height, its_view, block_hash, count, zero = _CERTIFICATE.unpack(
+            view[: _CERTIFICATE.size]
+        )
+        if (magic, version, zero) != (CERTIFICATE_MAGIC, CERTIFICATE_VERSION, 0):
+            raise EncodingError("certificate head", (magic, version, zero), (CERTIFICATE_MAGIC, CERTIFICATE_VERSION, 0))
+        if view.nbytes != _CERTIFICATE.size + count * _SIGNER.size:
+            raise EncodingError("certificate bytes", view.nbytes, _CERTIFICATE.size + count * _SIGNER.size)
+        signers = []
+        for index, zeros, more, time, executed_held, signature in _SIGNER.iter_unpack(view[_CERTIFICATE.size :]):
+            if zeros or more:
+                raise EncodingError("certificate signer padding", (zeros, more), "zeros")
+            signers.append(CertificateSigner(index, time, executed_held, signature))
+        return cls(_phase(phase), set_id, height, its_view, block_hash, tuple(signers))
+
+    def vote_of(self, signer: CertificateSigner) -> Vote:
+        """Return the vote that a signer's signature is over."""
+        return Vote(self.set_id, self.height, self.view, self.phase, self.block_hash, signer.time, signer.executed_held)
+
+    def verify(self, suite: int, genesis_hash: bytes, validators: ValidatorSet) -> int:
+        """Demand a quorum of the set, every signature of it valid; return its power. Raises CertificateRefused."""
+        if self.set_id != validators.set_id:
+            raise CertificateRefused("certificate", f"set {self.set_id}, where set {validators.set_id} is trusted")
+        if self.height < validators.first_height:
+            raise CertificateRefused("certificate", f"height {self.height} is before the set's first")
+        power = validators.power_of(signer.index for signer in self.signers)
+        if not validators.is_quorum(power):
+            raise CertificateRefused("certificate", f"power {power} of {validators.power} is no quorum")
+        prefix = signing_prefix(suite, PrefixType.VOTE, genesis_hash)
+        messages = b"".join(prefix + self.vote_of(signer).encode() for signer in self.signers)
+        verdicts = bytearray(len(self.signers))
+        failed = verify_batch(
+            validators.registry,
+            raw(np.array([signer.index + 1 for signer in self.signers], dtype=np.uint32)),
+            b"".join(signer.signature for signer in self.signers),
+            messages,
+            verdicts,
+        )
+        if failed:
+            bad = [signer.index for signer, holds in zip(self.signers, verdicts, strict=True) if not holds]
+            raise CertificateRefused("certificate", f"signatures of members {bad} do not hold")
+        return power
+
+
+assert PUBLIC_KEY_BYTES == SIGNATURE_BYTES

@@ -1,0 +1,61 @@
+/* Registration, growth, and leaf hashes on demand. */
+#include "apply/accounts.h"
+
+#include <stdlib.h>
+
+#include "apply/memory.h"
+
+int cs_accounts_init(cs_accounts *accounts, uint32_t suite, cs_seed seed) {
+    memset(accounts, 0, sizeof *accounts);
+    accounts->seed = seed;
+    cs_tree_init(&accounts->tree, suite);
+    return cs_table_init(&accounts->table);
+}
+
+void cs_accounts_free(cs_accounts *accounts) {
+    free(accounts->items);
+    free(accounts->dirty);
+    free(accounts->marks);
+    cs_table_free(&accounts->table);
+    cs_tree_free(&accounts->tree);
+}
+
+int cs_accounts_reserve(cs_accounts *accounts, uint64_t more) {
+    uint64_t total = accounts->count + more, marked = accounts->marks_capacity;
+    if (total > CS_ITEMS_MAX || CS_ROOM(accounts->items, accounts->capacity, total) != 0 ||
+        CS_ROOM(accounts->dirty, accounts->dirty_capacity, total) != 0 ||
+        CS_ROOM(accounts->marks, accounts->marks_capacity, (total + 63) / 64) != 0) {
+        return -1;
+    }
+    memset(accounts->marks + marked, 0, (size_t)(accounts->marks_capacity - marked) * sizeof *accounts->marks);
+    if (cs_table_reserve(&accounts->table, total) != 0) {
+        return -1;
+    }
+    return cs_tree_reserve(&accounts->tree, total);
+}
+
+uint32_t cs_accounts_append(cs_accounts *accounts, const cs_account *account) {
+    static const uint8_t unhashed[32];
+    uint32_t index = (uint32_t)accounts->count++;
+    accounts->items[index] = *account;
+    cs_table_insert(&accounts->table, cs_accounts_hash(accounts, account->id), index);
+    cs_tree_append(&accounts->tree, unhashed);
+    cs_accounts_touch(accounts, index);
+    return index;
+}
+
+void cs_accounts_flush(cs_accounts *accounts) {
+    for (uint64_t i = 0; i < accounts->dirty_count; i++) {
+        uint32_t index = accounts->dirty[i];
+        uint8_t hash[32];
+        cs_leaf_hash(accounts->tree.suite, hash, &accounts->items[index], CS_ACCOUNT_BYTES);
+        cs_tree_set(&accounts->tree, index, hash);
+        accounts->marks[index >> 6] &= ~((uint64_t)1 << (index & 63));
+    }
+    accounts->dirty_count = 0;
+}
+
+uint64_t cs_accounts_bytes(const cs_accounts *accounts) {
+    return accounts->capacity * sizeof *accounts->items + (accounts->table.mask + 1) * 8 +
+           accounts->dirty_capacity * 4 + accounts->marks_capacity * 8 + accounts->tree.capacity * 73;
+}

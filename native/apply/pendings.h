@@ -1,0 +1,81 @@
+/* Pendings and locks: open ones and ended ones that are still known.
+ *
+ * Every one is found by (debit account, id). Open pendings with a due time stand in a heap by (due, id, debit account),
+ * open locks in another by timelock and in a list for their hashlock, in order of creation. Ended ones wait in forget
+ * buckets, in the order in which they ended. The events of a log record are chained into the bucket of the due time.
+ * This file keeps those indexes; balances are moved by effects.c.
+ */
+#ifndef CS_APPLY_PENDINGS_H
+#define CS_APPLY_PENDINGS_H
+
+#include "apply/chain.h"
+
+/* The numbers of the events of LEDGER-70, and of the state that each leaves a pending in. */
+enum {
+    CS_STATE_OPEN = 1,
+    CS_STATE_POSTED = 2,
+    CS_STATE_VOIDED = 3,
+    CS_STATE_EXPIRED = 4,
+    CS_STATE_CLAIMED = 5,
+    CS_STATE_REFUNDED = 6,
+    CS_STATE_FORGOTTEN = 7
+};
+
+typedef struct {
+    cs_u128 debit_account, id, credit_account, amount, posted, user_data;
+    uint8_t digest[32];  /* of the record that made it */
+    uint8_t binding[32]; /* the record's; of a claimed lock the preimage */
+    uint64_t due;        /* instant of the timeout, 0 = never; of a lock its timelock */
+    uint64_t expires_at, ended_at;
+    uint32_t ledger, key_lineage;
+    uint16_t flags, code;
+    uint8_t state, zero[3];
+    /* What follows is not in a checkpoint. */
+    uint32_t debit_index, credit_index, ledger_index, bucket;
+    uint32_t made_before, made_after;     /* all pendings, in order of creation */
+    uint32_t same_before, same_after;     /* open locks of one hashlock; before the first stands the last */
+    uint32_t forget_before, forget_after; /* ended ones of one forget bucket */
+} cs_pending;
+#define CS_PENDING_BYTES 200
+_Static_assert(sizeof(cs_pending) == 240, "pending");
+_Static_assert(offsetof(cs_pending, due) == 160 && offsetof(cs_pending, debit_index) == CS_PENDING_BYTES, "pending");
+
+typedef struct {
+    cs_pending *items;
+    uint64_t capacity, count, open_count, open_lock_count;
+    uint32_t used, free_first;  /* free ones are threaded by made_after */
+    uint32_t made_first, made_last;
+    cs_table table, hashlocks;  /* hashlocks: the first open lock of each (hashlock, function) */
+    cs_heap due, locks;
+    cs_buckets buckets, forget;
+    cs_chain chain;
+    cs_seed seed;
+    uint64_t bucket_ns;
+} cs_pendings;
+
+int cs_pendings_init(cs_pendings *pendings, cs_seed seed, uint64_t bucket_ns);
+void cs_pendings_free(cs_pendings *pendings);
+/* Make room for `more` further pendings, and for this many to end in the same log record. */
+int cs_pendings_reserve(cs_pendings *pendings, uint64_t more, uint64_t ending);
+uint32_t cs_pendings_find(const cs_pendings *pendings, cs_u128 debit_account, cs_u128 id);
+uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashlock[32], int sm3);
+
+/* Copy one in: an open one into all indexes, an ended one (when loading) without its forget bucket. No event. */
+uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending);
+/* Take an open one out again, as if it had never been. */
+void cs_pendings_undo_insert(cs_pendings *pendings, uint32_t index);
+/* End an open one; no event. ended_at, posted and state are set here. */
+void cs_pendings_end(cs_pendings *pendings, uint32_t index, uint8_t state, cs_u128 posted, uint64_t now, uint64_t forget_bucket);
+/* Open again the one that ended last; never a lock. */
+void cs_pendings_undo_end(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket);
+void cs_pendings_queue_forget(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket);
+/* Forget the ended ones of all forget buckets below this number, with their events. */
+void cs_pendings_forget(cs_pendings *pendings, uint64_t bucket_number, uint64_t now);
+/* How many cs_pendings_forget would forget. */
+uint64_t cs_pendings_forgettable(const cs_pendings *pendings, uint64_t bucket_number);
+void cs_pendings_event(cs_pendings *pendings, uint32_t index, uint16_t event, cs_u128 posted, uint64_t now);
+uint64_t cs_pendings_bytes(const cs_pendings *pendings);
+
+static inline int cs_pending_is_lock(const cs_pending *pending) { return (pending->flags & CS_FLAG_KIND) == CS_KIND_LOCK; }
+
+#endif

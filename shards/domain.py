@@ -1,0 +1,328 @@
+"""The domain core: work in, log records and answers out; no clock, no disk, no thread.
+
+A domain's shards run in *rounds*. A round takes verified batches and admin requests in order, applies each part on
+its shard, delivers every credit that this made to the other shards of the domain (spec CHANNEL-4), seals when asked,
+and returns the log records of all shards, which the shell commits in one durable transaction before anyone hears.
+The state is then ahead of the disk by at most the rounds in flight: a shell whose commit fails throws this core away
+and builds it anew from the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.admin import AdminColumns
+from engine.batch import BatchColumns
+from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
+from engine.invariants import invariant
+from engine.log import LogRecord, RecordKind
+from engine.types import AdminType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from engine.genesis import Genesis
+    from engine.header import Header
+    from engine.machine import ShardMachine
+    from native.ledger import Prepared
+    from shards.slots import SlotMap
+
+__all__ = [
+    "AdminJob",
+    "AdminReply",
+    "AppliedCredits",
+    "AppliedPart",
+    "BatchJob",
+    "BatchReply",
+    "DomainCore",
+    "Part",
+    "Round",
+    "SealedBlock",
+    "wire_bytes",
+]
+
+# Admin requests that every shard of the domain must see, so that key ids agree (spec ADMIN-5).
+_BROADCAST = frozenset(
+    {
+        AdminType.PARTICIPANT_ADD,
+        AdminType.KEY_ADD,
+        AdminType.KEY_ROTATE,
+        AdminType.KEY_REVOKE,
+        AdminType.QUOTA_SET,
+    }
+)
+_SUBJECT_OFFSET = 16
+_TYPE_OFFSET = 32
+_KEY_ID_OFFSET = 116
+
+
+@dataclass(slots=True)
+class Part:
+    """What one shard gets of a batch: ``rows`` are the positions in the batch, or None for all of it in order."""
+
+    shard: int
+    rows: NDArray[np.intp] | None
+    columns: BatchColumns
+    prepared: Prepared
+    verdicts: NDArray[np.uint8] | None = None
+    keys_known: int = 0
+
+
+@dataclass(slots=True)
+class BatchJob:
+    """A batch split into parts; ready for a round once every part has its verdicts."""
+
+    batch_id: bytes
+    submitter: int
+    count: int
+    wire_bytes: int
+    parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminJob:
+    """Admin requests in their order."""
+
+    columns: AdminColumns
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReply:
+    """One answer to each request, in the order of the batch: u16, u16, u64 (ns)."""
+
+    codes: NDArray[np.uint16]
+    first_codes: NDArray[np.uint16]
+    times: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminReply:
+    """One answer to each admin request: u16, u16, u64 (ns), and the key id that it was assigned (u32, or 0)."""
+
+    codes: NDArray[np.uint16]
+    first_codes: NDArray[np.uint16]
+    times: NDArray[np.uint64]
+    assigned: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedPart:
+    """What an index needs of one batch record: where it stands, its records, digests and codes."""
+
+    shard: int
+    number: int
+    columns: BatchColumns
+    prepared: Prepared
+    codes: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedCredits:
+    """What an index needs of one credits record: where it stands, its messages (128 bytes each) and codes."""
+
+    shard: int
+    number: int
+    messages: bytes
+    codes: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBlock:
+    """A header that may be signed once its seal is durable, with the decision leaves (48 bytes each) it commits to."""
+
+    header: Header
+    decision_leaves: bytes
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round made, to be committed as one: records by shard, then the answers that may leave."""
+
+    time: int
+    records: dict[int, list[LogRecord]] = field(default_factory=dict)
+    replies: list[BatchReply | AdminReply] = field(default_factory=list)
+    sealed: list[SealedBlock] = field(default_factory=list)
+    account_counts: dict[int, int] = field(default_factory=dict)
+    batches: list[AppliedPart] = field(default_factory=list)
+    credits: list[AppliedCredits] = field(default_factory=list)
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of log bodies in the round."""
+        return sum(len(record.body) for records in self.records.values() for record in records)
+
+
+class DomainCore:
+    """The shards of one node. ``machines`` by shard id; every machine has applied its log up to the same commit."""
+
+    def __init__(self, genesis: Genesis, machines: Mapping[int, ShardMachine], slot_map: SlotMap, epoch: int) -> None:
+        self.genesis = genesis
+        self.machines = dict(sorted(machines.items()))
+        missing = set(int(owner) for owner in np.unique(slot_map.owners)) - set(self.machines)
+        invariant(not missing, "node_serves_its_domain", missing=sorted(missing))
+        self.slot_map = slot_map
+        self.epoch = epoch
+        self.time = max((machine.last_time for machine in self.machines.values()), default=0)
+        self._positions = {shard: machine.log_position for shard, machine in self.machines.items()}
+
+    # Before a round, in any thread: these read nothing that a round changes but the append-only key registry.
+
+    def split(self, columns: BatchColumns, *, submitter: int) -> BatchJob:
+        """Split a batch by the slot of each debit account (runs stay whole) and assemble the signed messages."""
+        owners = self.slot_map.shards(columns.heads)
+        shards = np.unique(owners)
+        parts: list[Part] = []
+        for shard in shards:
+            rows = None if len(shards) == 1 else np.flatnonzero(owners == shard)
+            part = columns if rows is None else columns.select(rows)
+            parts.append(Part(int(shard), rows, part, self.machines[int(shard)].prepare(part)))
+        return BatchJob(columns.batch_id, submitter, columns.count, wire_bytes(columns), parts)
+
+    def verify(self, part: Part) -> None:
+        """Check all signatures of a part in one native call."""
+        machine = self.machines[part.shard]
+        part.keys_known = len(machine.registry)
+        part.verdicts = np.asarray(machine.verify(part.prepared, part.columns), dtype=np.uint8)
+
+    # The round.
+
+    def run(self, work: Sequence[BatchJob | AdminJob], now: int, *, seal: bool) -> Round:
+        """Apply the work in order and return what must be durable before its answers leave. ``now`` in ns."""
+        self.time = max(self.time, now)
+        round_ = Round(self.time)
+        for job in work:
+            if isinstance(job, BatchJob):
+                round_.replies.append(self._batch(round_, job))
+            else:
+                round_.replies.append(self._admin(round_, job))
+        self._deliver(round_)
+        if seal:
+            # A seal's sweep releases reservations and moves nothing between shards, so nothing is left to deliver.
+            self._seal(round_)
+        return self._closed(round_)
+
+    def relay_block(self, block: bytes, now: int) -> Round:
+        """Let every shard consume one finalized relay block, then deliver the credits of its claims."""
+        self.time = max(self.time, now)
+        round_ = Round(self.time)
+        for shard, machine in self.machines.items():
+            machine.apply_relay_block(block, self.time)
+            self._append(round_, shard, RecordKind.RELAY_BLOCK, block)
+        self._deliver(round_)
+        return self._closed(round_)
+
+    def _closed(self, round_: Round) -> Round:
+        round_.account_counts = {shard: machine.ledger.account_count for shard, machine in self.machines.items()}
+        return round_
+
+    def _batch(self, round_: Round, job: BatchJob) -> BatchReply:
+        codes = np.zeros(job.count, dtype=np.uint16)
+        first_codes = np.zeros(job.count, dtype=np.uint16)
+        times = np.zeros(job.count, dtype=np.uint64)
+        for part in job.parts:
+            machine = self.machines[part.shard]
+            if part.verdicts is None or (
+                len(machine.registry) != part.keys_known and self._names_new_key(part, machine)
+            ):
+                # A key was registered between verification and this round: the verdict is a function of record and
+                # registry as they stand now.
+                self.verify(part)
+            assert part.verdicts is not None
+            outcome = machine.apply_batch(part.columns, part.verdicts, self.time, prepared=part.prepared)
+            rows = slice(None) if part.rows is None else part.rows
+            codes[rows], first_codes[rows], times[rows] = outcome.codes, outcome.first_codes, outcome.times
+            body = encode_batch_body(part.columns, submitter=job.submitter, batch_id=job.batch_id, codes=outcome.codes)
+            number = self._append(round_, part.shard, RecordKind.BATCH, body)
+            round_.batches.append(AppliedPart(part.shard, number, part.columns, part.prepared, outcome.codes))
+        return BatchReply(codes, first_codes, times)
+
+    @staticmethod
+    def _names_new_key(part: Part, machine: ShardMachine) -> bool:
+        key_ids = np.ascontiguousarray(part.columns.heads[:, _KEY_ID_OFFSET : _KEY_ID_OFFSET + 4]).view("<u4")
+        return bool(((key_ids > part.keys_known) & (key_ids <= len(machine.registry))).any())
+
+    def _admin(self, round_: Round, job: AdminJob) -> AdminReply:
+        """Give each request to the shard of its subject, or to all; answers come from the first shard that has it."""
+        bodies = job.columns.bodies
+        count = len(bodies)
+        types = np.ascontiguousarray(bodies[:, _TYPE_OFFSET : _TYPE_OFFSET + 2]).view("<u2")[:, 0]
+        subjects = np.ascontiguousarray(bodies[:, _SUBJECT_OFFSET : _SUBJECT_OFFSET + 16])
+        everywhere = np.isin(types, [int(t) for t in _BROADCAST])
+        owners = np.array([self.slot_map.shard_of(subject.tobytes()) for subject in subjects], dtype=np.uint32)
+        reply = AdminReply(
+            np.zeros(count, np.uint16), np.zeros(count, np.uint16), np.zeros(count, np.uint64), np.zeros(count, np.uint32)
+        )
+        for shard, machine in self.machines.items():
+            rows = np.flatnonzero(everywhere | (owners == shard))
+            if not len(rows):
+                continue
+            part = job.columns.take(rows)
+            outcome = machine.apply_admin(part, self.time)
+            reply.codes[rows], reply.first_codes[rows] = outcome.codes, outcome.first_codes
+            reply.times[rows], reply.assigned[rows] = outcome.times, outcome.assigned
+            self._append(round_, shard, RecordKind.ADMIN, encode_admin_body(part, codes=outcome.codes))
+        return reply
+
+    def _deliver(self, round_: Round) -> None:
+        """Apply every outgoing credit at its destination until none is left: credits, then the returns they cause."""
+        while True:
+            outgoing = [
+                (source, peer, messages)
+                for source, machine in self.machines.items()
+                for peer, messages in machine.take_outgoing()
+            ]
+            if not outgoing:
+                return
+            for source, peer, messages in outgoing:
+                codes = self.machines[peer].apply_credits(source, messages, self.time)
+                number = self._append(round_, peer, RecordKind.CREDITS, encode_credits_body(source, messages))
+                round_.credits.append(AppliedCredits(peer, number, messages, codes))
+
+    def _seal(self, round_: Round) -> None:
+        for shard, machine in self.machines.items():
+            leaves, header = machine.seal(self._next(round_, shard, RecordKind.SEAL, b""))
+            self._commit_position(round_, shard)
+            round_.sealed.append(SealedBlock(header, leaves))
+
+    # Numbering.
+
+    def _next(self, round_: Round, shard: int, kind: RecordKind, body: bytes) -> LogRecord:
+        number, previous_hash = self._positions[shard]
+        record = LogRecord.make(
+            suite=self.genesis.hash_suite,
+            genesis_hash=self.genesis.hash,
+            shard=shard,
+            epoch=self.epoch,
+            number=number + 1,
+            time=round_.time,
+            kind=kind,
+            previous_hash=previous_hash,
+            body=body,
+        )
+        round_.records.setdefault(shard, []).append(record)
+        return record
+
+    def _commit_position(self, round_: Round, shard: int) -> int:
+        record = round_.records[shard][-1]
+        self._positions[shard] = (record.number, record.hash)
+        return record.number
+
+    def _append(self, round_: Round, shard: int, kind: RecordKind, body: bytes) -> int:
+        record = self._next(round_, shard, kind, body)
+        self.machines[shard].record_applied(record)
+        return self._commit_position(round_, shard)
+
+    def positions(self) -> Iterable[tuple[int, int, bytes]]:
+        """Yield (shard, last log number, its hash) as the state stands."""
+        for shard, (number, hash_) in self._positions.items():
+            yield shard, number, hash_
+
+
+def wire_bytes(columns: BatchColumns) -> int:
+    """Return the bytes of a batch's columns."""
+    return columns.heads.nbytes + columns.signatures.nbytes + columns.binding_index.nbytes + columns.bindings.nbytes

@@ -1,0 +1,269 @@
+"""Lookups over what is durable: transfers by digest, statements by account, decision proofs.
+
+The log is the only source: the index names candidates, and each is read from the log and compared before it is an
+answer. Not thread-safe; the node calls it from one thread.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from dataclasses import dataclass
+from enum import IntEnum, unique
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.block import build_decision_proof
+from engine.bodies import decode_batch_body, decode_credits_body
+from engine.codes import LEAVES
+from engine.header import SignedHeader
+from engine.log import RecordKind
+from engine.types import CREDIT_BYTES, HASH_BYTES, HEAD_BYTES, RECORD_BYTES
+from native.ledger import prepare
+from shards.index import ENTRY, SegmentIndex, entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from engine.chain import ChainStore
+    from engine.genesis import Genesis
+    from engine.header import Header
+    from engine.log import Log, LogRecord
+    from shards.domain import AppliedCredits, AppliedPart
+
+__all__ = ["CURSOR_BYTES", "EntryKind", "Lookup", "TransferEntry"]
+
+_CURSOR = struct.Struct("<QI")
+CURSOR_BYTES = _CURSOR.size
+_IS_LEAF = np.zeros(1 << 16, dtype=bool)
+_IS_LEAF[[int(code) for code in LEAVES]] = True
+# Decoded log records kept for the lookups that follow: neighbours of a statement share them.
+_CACHE_RECORDS_MAX = 64
+
+
+@unique
+class EntryKind(IntEnum):
+    """What an entry of a statement is: a request decided on this shard, or a credit that arrived from another."""
+
+    TRANSFER = 1
+    CREDIT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEntry:
+    """One decision as the log holds it. ``record`` is 160 bytes of a transfer, or 128 of a credit message."""
+
+    kind: EntryKind
+    record: bytes
+    digest: bytes
+    code: int
+    time: int
+    shard: int
+    number: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    kind: EntryKind
+    time: int
+    records: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
+    codes: NDArray[np.uint16]
+
+
+class Lookup:
+    """Index and reader over the logs of one node's shards."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        path: Path,
+        log_of: Callable[[int], Log],
+        chain: ChainStore,
+        shard_of: Callable[[bytes], int],
+    ) -> None:
+        self._genesis = genesis
+        self._log_of = log_of
+        self._chain = chain
+        self._shard_of = shard_of
+        self._digests = SegmentIndex(path, "digests")
+        self._accounts = SegmentIndex(path, "accounts")
+        self._cache: dict[tuple[int, int], _Decoded] = {}
+        self._block_ends: dict[int, list[tuple[int, int]]] = {}
+
+    # What is durable arrives here in log order.
+
+    def reaches(self, shard: int) -> int:
+        """Return the log number up to which a shard is indexed on disk."""
+        return min(self._digests.positions.get(shard, 0), self._accounts.positions.get(shard, 0))
+
+    def add_batch(self, part: AppliedPart) -> None:
+        """Index the decided rows of one batch record: by digest, by debit account and by credit account."""
+        digests = np.frombuffer(part.prepared.digests, dtype=np.uint8).reshape(-1, HASH_BYTES)
+        self._add_batch(part.shard, part.number, part.columns.heads, digests, part.codes)
+
+    def add_credits(self, applied: AppliedCredits) -> None:
+        """Index the messages of one credits record by digest and by the account that they reached."""
+        messages = np.frombuffer(applied.messages, dtype=np.uint8).reshape(-1, CREDIT_BYTES)
+        self._add_credits(applied.shard, applied.number, messages)
+
+    def add_record(self, record: LogRecord) -> None:
+        """Index a record read back from the log, as a restart does for the tail."""
+        if record.kind in (RecordKind.BATCH, RecordKind.CREDITS):
+            decoded = self._decode(record)
+            if decoded.kind is EntryKind.TRANSFER:
+                self._add_batch(record.shard, record.number, decoded.records, decoded.digests, decoded.codes)
+            else:
+                self._add_credits(record.shard, record.number, decoded.records)
+
+    def add_block(self, header: Header) -> None:
+        """Note which log numbers a block covers; blocks of a shard come in order of height."""
+        self._block_ends.setdefault(header.shard, []).append((header.last_number, header.height))
+
+    def flush(self) -> None:
+        """Make what is indexed so far part of the stored index."""
+        self._digests.flush()
+        self._accounts.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._digests.close()
+        self._accounts.close()
+
+    # Answers.
+
+    def transfer(self, digest: bytes) -> TransferEntry | None:
+        """Return the decision on the record with this digest, or None: not decided here, or not durable yet."""
+        for candidate in self._digests.find(int.from_bytes(digest[:8], "little")):
+            entry = self._entry(int(candidate["shard"]), int(candidate["number"]), int(candidate["row"]))
+            if entry.kind is EntryKind.TRANSFER and entry.digest == digest:
+                return entry
+        return None
+
+    def statement(
+        self, account: bytes, *, after: bytes, limit: int, newest_first: bool
+    ) -> tuple[list[TransferEntry], bytes]:
+        """Return up to ``limit`` entries that name the account, from the cursor on, and the next cursor (empty: no more)."""
+        shard = self._shard_of(account)
+        hits = self._accounts.find(_account_key(account))
+        hits = hits[hits["shard"] == shard]
+        if newest_first:
+            hits = hits[::-1]
+        if after:
+            number, row = _CURSOR.unpack(after)
+            place = (hits["number"] == number) & (hits["row"] == row)
+            found = np.flatnonzero(place)
+            hits = hits[int(found[0]) + 1 :] if len(found) else hits[:0]
+        out: list[TransferEntry] = []
+        for position, hit in enumerate(hits):
+            entry = self._entry(shard, int(hit["number"]), int(hit["row"]))
+            if account in _accounts_of(entry):
+                out.append(entry)
+            if len(out) == limit:
+                more = position + 1 < len(hits)
+                return out, _CURSOR.pack(int(hit["number"]), int(hit["row"])) if more else b""
+        return out, b""
+
+    def decision_proof(self, digest: bytes) -> bytes | None:
+        """Return the proof (spec BLOCK-2) that this shard decided the record, or None while its block is not sealed."""
+        entry = self.transfer(digest)
+        if entry is None:
+            return None
+        ends = self._block_ends.get(entry.shard, [])
+        at = bisect_left(ends, (entry.number, 0))
+        if at == len(ends):
+            return None
+        block = self._chain.get(entry.shard, ends[at][1])
+        if block is None:
+            return None
+        header = SignedHeader.decode(block.signed_header)
+        proof = build_decision_proof(self._genesis.hash_suite, digest, block.decision_leaves, header)
+        return None if proof is None else proof.encode()
+
+    # Reading.
+
+    def _entry(self, shard: int, number: int, row: int) -> TransferEntry:
+        decoded = self._read(shard, number)
+        return TransferEntry(
+            decoded.kind,
+            decoded.records[row].tobytes(),
+            decoded.digests[row].tobytes(),
+            int(decoded.codes[row]),
+            decoded.time,
+            shard,
+            number,
+            row,
+        )
+
+    def _read(self, shard: int, number: int) -> _Decoded:
+        found = self._cache.get((shard, number))
+        if found is None:
+            found = self._decode(next(iter(self._log_of(shard).read(number))))
+            if len(self._cache) >= _CACHE_RECORDS_MAX:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[shard, number] = found
+        return found
+
+    def _decode(self, record: LogRecord) -> _Decoded:
+        if record.kind is RecordKind.BATCH:
+            batch = decode_batch_body(record.body, record.shard >> 8)
+            columns = batch.columns
+            prepared = prepare(
+                self._genesis.hash_suite, self._genesis.hash, columns.heads, columns.binding_index, columns.bindings
+            )
+            digests = np.frombuffer(prepared.digests, dtype=np.uint8).reshape(-1, HASH_BYTES)
+            return _Decoded(EntryKind.TRANSFER, record.time, columns.records(), digests, batch.codes)
+        credits_ = decode_credits_body(record.body)
+        messages = np.frombuffer(credits_.messages, dtype=np.uint8).reshape(-1, CREDIT_BYTES)
+        codes = np.zeros(len(messages), dtype=np.uint16)
+        return _Decoded(EntryKind.CREDIT, record.time, messages, messages[:, 80:112], codes)
+
+    def _add_batch(
+        self,
+        shard: int,
+        number: int,
+        heads: NDArray[np.uint8],
+        digests: NDArray[np.uint8],
+        codes: NDArray[np.uint16],
+    ) -> None:
+        rows = np.flatnonzero(_IS_LEAF[codes]).astype(np.uint32)
+        keys = np.ascontiguousarray(digests[rows, :8]).view("<u8").reshape(-1)
+        self._digests.append(entries(keys, shard, number, rows), shard, number)
+        sides = [_account_keys(heads[rows, offset : offset + 16]) for offset in (16, 32)]
+        both = np.concatenate([entries(side, shard, number, rows) for side in sides])
+        self._accounts.append(both, shard, number)
+
+    def _add_credits(self, shard: int, number: int, messages: NDArray[np.uint8]) -> None:
+        rows = np.arange(len(messages), dtype=np.uint32)
+        self._digests.append(np.empty(0, dtype=ENTRY), shard, number)
+        sides = [_account_keys(messages[:, offset : offset + 16]) for offset in (16, 32)]
+        both = np.concatenate([entries(side, shard, number, rows) for side in sides])
+        self._accounts.append(both, shard, number)
+
+
+def _account_keys(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Mix 16-byte account ids into 64-bit keys (the digest of spec BYTES-9 before its shift)."""
+    halves = np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)
+    key = halves[:, 0] ^ (halves[:, 1] * np.uint64(0x9E3779B97F4A7C15))
+    key ^= key >> np.uint64(33)
+    key *= np.uint64(0xFF51AFD7ED558CCD)
+    key ^= key >> np.uint64(33)
+    key *= np.uint64(0xC4CEB9FE1A85EC53)
+    key ^= key >> np.uint64(33)
+    return key
+
+
+def _account_key(account: bytes) -> int:
+    return int(_account_keys(np.frombuffer(account, dtype=np.uint8).reshape(1, 16))[0])
+
+
+def _accounts_of(entry: TransferEntry) -> tuple[bytes, bytes]:
+    return entry.record[16:32], entry.record[32:48]
+
+
+assert RECORD_BYTES > HEAD_BYTES

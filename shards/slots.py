@@ -1,0 +1,63 @@
+"""The slot map: which shard an account lives on, and how a batch is split along it.
+
+4,096 slots; the slot of an account is a documented digest of its id (spec BYTES-9), so every client and every
+machine routes alike. A run is never split: it follows its first member.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.types import HEAD_BYTES, SLOT_COUNT, SLOT_MAP_VERSION
+from native.ledger import slots
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from engine.genesis import Genesis
+
+__all__ = ["SlotMap"]
+
+_DEBIT_OFFSET = 16
+_FLAGS_OFFSET = 126
+_LINKED = 1 << 4
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMap:
+    """Owner of each slot: ``owners`` is 4096 x u32 shard ids; ``version`` is named in every block header."""
+
+    version: int
+    owners: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, genesis: Genesis, domain: int) -> SlotMap:
+        """Return slot map version 1 of a domain (spec BYTES-9)."""
+        shards = genesis.domain(domain).shard_ids()
+        index = np.arange(SLOT_COUNT, dtype=np.int64) * len(shards) // SLOT_COUNT
+        return cls(SLOT_MAP_VERSION, np.asarray(shards, dtype=np.uint32)[index])
+
+    def shard_of(self, account_id: bytes) -> int:
+        """Return the shard id of one account (16 bytes)."""
+        out = np.empty(1, dtype=np.uint16)
+        slots(account_id, 16, 0, out)
+        return int(self.owners[out[0]])
+
+    def shards(self, heads: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Return the shard id of each of n records (``heads`` n x 128): its debit account's, or its run's."""
+        count = len(heads)
+        out = np.empty(count, dtype=np.uint16)
+        slots(heads, HEAD_BYTES, _DEBIT_OFFSET, out)
+        owners = self.owners[out]
+        linked = (heads[:, _FLAGS_OFFSET] & _LINKED) != 0
+        if not linked.any():
+            return owners
+        # A record belongs to the run of the one before it when that one is linked: so the run's first member is
+        # the last record before or at it whose predecessor is not linked.
+        starts = np.ones(count, dtype=bool)
+        starts[1:] = ~linked[:-1]
+        first = np.maximum.accumulate(np.where(starts, np.arange(count), 0))
+        return owners[first]

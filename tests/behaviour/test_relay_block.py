@@ -1,0 +1,221 @@
+"""Relay blocks are exact bytes, and a certificate stands only on distinct valid signatures of more than two thirds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.development import development_key, development_network
+from engine.genesis import padded_key
+from engine.header import SignedHeader
+from engine.refusals import CertificateRefused, EncodingError, ProofRefused
+from engine.relay_block import (
+    RelayBlock,
+    RelayHeader,
+    RelayRecord,
+    body_path,
+    header_record,
+    reveal_record,
+    validator_set_record,
+)
+from engine.types import RelayRecordType, Role, VotePhase
+from engine.validators import Certificate, CertificateSigner, Validator, ValidatorSet, Vote, vote_message
+from native.hashing import leaf_hash, root_from_path
+from tests.behaviour.test_header_and_proof import signed
+
+GENESIS = bytes(range(32))
+
+
+def keys(count: int, suite: int = 1) -> list:
+    return [
+        development_key(b"test", f"v{at}", participant=50 + at, role=Role.BLOCK, suite=suite) for at in range(count)
+    ]
+
+
+def validators(powers: tuple[int, ...], set_id: int = 1, first_height: int = 1) -> ValidatorSet:
+    members = [
+        Validator(key.participant, key.suite, power, padded_key(key.public_key))
+        for key, power in zip(keys(len(powers)), powers, strict=True)
+    ]
+    return ValidatorSet(set_id, first_height, tuple(members))
+
+
+def block(*records: RelayRecord, height: int = 5, suite: int = 1) -> RelayBlock:
+    return RelayBlock.build(
+        suite, genesis_hash=GENESIS, height=height, view=2, time=99, parent_hash=bytes(32), set_id=1, records=records
+    )
+
+
+def certificate(of: RelayBlock, signers: tuple[int, ...], count: int, suite: int = 1) -> Certificate:
+    rows = []
+    for index in signers:
+        vote = Vote(1, of.header.height, of.header.view, VotePhase.COMMIT, of.hash(suite), 100 + index, bytes([index]) * 32)
+        signature = keys(count)[index].sign(vote_message(suite, GENESIS, vote))
+        rows.append(CertificateSigner(index, vote.time, vote.executed_held, signature))
+    return Certificate(VotePhase.COMMIT, 1, of.header.height, of.header.view, of.hash(suite), tuple(rows))
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_a_block_reads_back_and_each_record_is_provable(suite: int) -> None:
+    """07: leaf data are the record's bytes."""
+    records = (header_record(signed(2)), reveal_record(b"\x01" * 32), validator_set_record(validators((1, 1, 1, 1), 2, 9)))
+    one = block(*records, suite=suite)
+    data = one.encode()
+    assert RelayBlock.decode(data, suite) == one
+    assert len(one.header.encode()) == 152
+    assert one.preimages() == (b"\x01" * 32,)
+    for index, record in enumerate(records):
+        path = body_path(suite, records, index)
+        leaf = leaf_hash(suite, record.encode())
+        assert root_from_path(suite, leaf, index, len(records), path) == one.header.body_root
+
+
+def test_an_empty_block_stands() -> None:
+    assert RelayBlock.decode(block().encode(), 1).preimages() == ()
+
+
+def test_every_byte_of_a_block_counts() -> None:
+    """A changed byte is refused, or it is another block with another hash."""
+    one = block(reveal_record(b"\x01" * 32), reveal_record(b"\x02" * 32))
+    data = one.encode()
+    for at in range(len(data)):
+        changed = bytes([*data[:at], data[at] ^ 1, *data[at + 1 :]])
+        try:
+            assert RelayBlock.decode(changed, 1).hash(1) != one.hash(1)
+        except EncodingError:
+            continue
+    for wrong in (data[:-1], data + b"\0", data[:151], b""):
+        with pytest.raises(EncodingError):
+            RelayBlock.decode(wrong, 1)
+
+
+@pytest.mark.parametrize("number", [0, 3, 5, 6, 7, 8, 9, 65535])
+def test_unknown_and_reserved_records_are_refused(number: int) -> None:
+    payload = bytes(32)
+    raw_record = number.to_bytes(2, "little") + b"\x01\x00" + len(payload).to_bytes(4, "little") + payload
+    with pytest.raises(EncodingError):
+        RelayRecord.decode_prefix(memoryview(raw_record))
+
+
+def test_a_reveal_is_exactly_32_bytes() -> None:
+    for size in (0, 31, 33):
+        with pytest.raises(EncodingError):
+            reveal_record(bytes(size))
+
+
+def test_a_vote_is_104_bytes_and_exact() -> None:
+    vote = Vote(1, 2, 3, VotePhase.PREPARE, b"\x04" * 32, 5, b"\x06" * 32)
+    data = vote.encode()
+    assert len(data) == 104
+    assert Vote.decode(data) == vote
+    for at, value in ((24, 0), (24, 3), (26, 1), (28, 1)):
+        with pytest.raises(EncodingError):
+            Vote.decode(data[:at] + bytes([value]) + data[at + 1 :])
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_three_of_four_equal_members_are_a_quorum_and_two_are_not(suite: int) -> None:
+    """SEMANTICS of a quorum: 3 * power > 2 * P."""
+    one, four = block(suite=suite), validators((1, 1, 1, 1))
+    whole = certificate(one, (0, 1, 3), 4, suite)
+    assert Certificate.decode(whole.encode()) == whole
+    assert one.verify_certificate(suite, whole, four) == 3
+    with pytest.raises(CertificateRefused):
+        one.verify_certificate(suite, certificate(one, (0, 1), 4, suite), four)
+
+
+def test_exactly_two_thirds_is_no_quorum() -> None:
+    with pytest.raises(CertificateRefused):
+        block().verify_certificate(1, certificate(block(), (0, 1, 2, 3), 6), validators((1,) * 6))
+    assert block().verify_certificate(1, certificate(block(), (0, 1, 2, 3, 4), 6), validators((1,) * 6)) == 5
+
+
+def test_power_counts_and_not_heads() -> None:
+    uneven = validators((3, 3, 3, 1, 1))
+    assert uneven.fault_max == 3
+    with pytest.raises(CertificateRefused):
+        block().verify_certificate(1, certificate(block(), (0, 1, 3), 5), uneven)
+    assert block().verify_certificate(1, certificate(block(), (0, 1, 3, 4), 5), uneven) == 8
+
+
+@pytest.mark.parametrize("order", [(0, 0, 1, 2), (1, 0, 2, 3), (0, 1, 2, 2)])
+def test_a_signer_stands_once_and_in_order(order: tuple[int, ...]) -> None:
+    with pytest.raises(CertificateRefused):
+        block().verify_certificate(1, certificate(block(), order, 4), validators((1, 1, 1, 1)))
+
+
+def test_a_member_that_does_not_exist_signs_nothing() -> None:
+    four = validators((1, 1, 1, 1))
+    with pytest.raises(CertificateRefused):
+        certificate(block(), (0, 1, 2, 4), 5).verify(1, GENESIS, four)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_one_bad_signature_refuses_the_certificate(at: int) -> None:
+    whole = certificate(block(), (0, 1, 2, 3), 4)
+    rows = list(whole.signers)
+    rows[at] = replace(rows[at], signature=rows[at - 1].signature)
+    with pytest.raises(CertificateRefused) as refused:
+        replace(whole, signers=tuple(rows)).verify(1, GENESIS, validators((1, 1, 1, 1)))
+    assert f"[{at}]" in refused.value.reason
+
+
+def test_what_a_signature_covers_cannot_be_changed() -> None:
+    """Height, view, phase, block, set, network, and each signer's own time and state."""
+    whole, four = certificate(block(), (0, 1, 2), 4), validators((1, 1, 1, 1))
+    whole.verify(1, GENESIS, four)
+    for changed in (
+        replace(whole, height=6), replace(whole, view=3), replace(whole, phase=VotePhase.PREPARE),
+        replace(whole, block_hash=bytes(32)),
+        replace(whole, signers=(replace(whole.signers[0], time=1), *whole.signers[1:])),
+        replace(whole, signers=(replace(whole.signers[0], executed_held=bytes(31) + b"\1"), *whole.signers[1:])),
+    ):  # fmt: skip
+        with pytest.raises(CertificateRefused):
+            changed.verify(1, GENESIS, four)
+    with pytest.raises(CertificateRefused):
+        whole.verify(1, bytes(32), four)
+    with pytest.raises(CertificateRefused):
+        whole.verify(1, GENESIS, validators((1, 1, 1, 1), set_id=2))
+    with pytest.raises(CertificateRefused):
+        whole.verify(1, GENESIS, validators((1, 1, 1, 1), first_height=6))
+
+
+def test_a_certificate_is_for_one_block() -> None:
+    other = block(reveal_record(bytes(32)))
+    with pytest.raises(ProofRefused):
+        other.verify_certificate(1, certificate(block(), (0, 1, 2), 4), validators((1, 1, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    "powers", [(1,), (1, 1, 1), (2, 1, 1, 1), (0, 1, 1, 1, 1), (2**64 - 1, 1, 1, 1), (2**62,) * 4, ()]
+)
+def test_a_set_that_one_member_could_stop_or_that_overflows_is_refused(powers: tuple[int, ...]) -> None:
+    """F = (P - 1) div 3; sums are checked."""
+    with pytest.raises(CertificateRefused):
+        validators(powers)
+
+
+def test_the_keys_of_one_participant_count_together() -> None:
+    four = validators((1, 1, 1, 1))
+    members = (four.members[0], replace(four.members[1], participant=50), *four.members[2:])
+    with pytest.raises(CertificateRefused):
+        ValidatorSet(1, 1, members)
+    with pytest.raises(CertificateRefused):
+        ValidatorSet(1, 1, (*four.members, replace(four.members[0], participant=99)))
+
+
+def test_the_largest_sums_stand() -> None:
+    assert validators((2**62 - 1,) * 4).power == 2**64 - 4
+
+
+def test_the_first_set_is_that_of_the_genesis() -> None:
+    first = ValidatorSet.of_genesis(development_network(b"test").genesis)
+    assert (first.set_id, first.first_height, first.power, first.fault_max) == (1, 1, 4, 1)
+    assert ValidatorSet.decode(first.encode()) == first
+
+
+def test_a_relay_header_reads_back() -> None:
+    one = block().header
+    assert RelayHeader.decode(one.encode()) == one
+    assert RelayRecord(RelayRecordType.HEADER, signed(1).encode()).signed_header() == SignedHeader.decode(signed(1).encode())

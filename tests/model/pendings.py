@@ -1,0 +1,144 @@
+"""Pendings and locks, open or ended and not yet forgotten (LEDGER-30, LEDGER-31, the leaf `pendings` of LEDGER-70)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from tests.model.hashes import hasher
+from tests.model.record import LOCK, Transfer, u128
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["CLAIMED", "CREATED", "EXPIRED", "FORGOTTEN", "OPEN", "POSTED", "REFUNDED", "VOIDED", "Pending", "Pendings"]
+
+OPEN = 0
+CREATED, POSTED, VOIDED, EXPIRED, CLAIMED, REFUNDED, FORGOTTEN = range(1, 8)
+_NEVER_BUCKET = 2**64 - 1
+
+PendingKey = tuple[int, int]  # debit_account, id
+
+
+@dataclass(slots=True)
+class Pending:
+    """A transfer that reserves; `due` is its end of time (0 = never) or, of a lock, its timelock in relay time."""
+
+    transfer: Transfer
+    digest: bytes
+    due: int
+    ended: int = OPEN
+    ended_at: int = 0
+    preimage: bytes = b""
+
+    @property
+    def key(self) -> PendingKey:
+        return self.transfer.debit_account, self.transfer.id
+
+    @property
+    def is_lock(self) -> bool:
+        return self.transfer.kind == LOCK
+
+
+class Pendings:
+    """The table, what is due in it, and the chain of its events."""
+
+    def __init__(self, suite: int, bucket_ns: int) -> None:
+        self.suite = suite
+        self.bucket_ns = bucket_ns
+        self.known: dict[PendingKey, Pending] = {}
+        self.locks: dict[PendingKey, Pending] = {}  # the open ones, in order of creation
+        self.forget: dict[int, list[PendingKey]] = {}  # bucket of the forget time -> in the order in which they ended
+        self.chains: dict[int, tuple[int, bytes]] = {}  # bucket of due -> how many are known, digest
+        self.events: list[tuple[int, int, bytes]] = []  # bucket, event, bytes: of the log record under way
+        self._due: list[tuple[int, int, int]] = []  # a heap; what it says is checked when taken
+
+    def create(self, pending: Pending, now: int) -> None:
+        assert pending.key not in self.known, "a pending is known once"
+        self.known[pending.key] = pending
+        if pending.is_lock:
+            self.locks[pending.key] = pending
+        elif pending.due:
+            heappush(self._due, (pending.due, pending.transfer.id, pending.transfer.debit_account))
+        self._event(pending, CREATED, 0, now)
+
+    def end(self, pending: Pending, how: int, posted: int, now: int, window_ns: int) -> None:
+        assert pending.ended == OPEN, "a pending ends once"
+        pending.ended, pending.ended_at = how, now
+        self.locks.pop(pending.key, None)
+        forget = max(now, pending.transfer.expires_at) + window_ns
+        self.forget.setdefault(forget // self.bucket_ns, []).append(pending.key)
+        self._event(pending, how, posted, now)
+
+    def drop(self, now: int) -> None:
+        """Forget what is over, ascending (LEDGER-31)."""
+        for bucket in sorted(self.forget):
+            if (bucket + 1) * self.bucket_ns > now:
+                break
+            for key in self.forget.pop(bucket):
+                self._event(self.known.pop(key), FORGOTTEN, 0, now)
+
+    def take_due(self, now: int) -> Pending | None:
+        """The next open pending that is due, in order of (due, id, debit_account)."""
+        while self._due and self._due[0][0] <= now:
+            due, id_, debit_account = self._due[0]
+            pending = self.known.get((debit_account, id_))
+            if pending and pending.ended == OPEN and pending.due == due and not pending.is_lock:
+                return pending
+            heappop(self._due)
+        return None
+
+    def take_back(self, events: int, created: Iterable[PendingKey], before: Iterable[Pending]) -> None:
+        """Undo a run: remove what it created, reopen what it ended (`before` are copies from its start)."""
+        for key in created:
+            self.locks.pop(key, None)
+            if self.known.pop(key).ended:
+                self._unforget(key)
+        for old in before:
+            pending = self.known[old.key]
+            if pending.ended != old.ended:
+                pending.ended, pending.ended_at = old.ended, old.ended_at
+                self._unforget(old.key)
+        del self.events[events:]
+
+    def _unforget(self, key: PendingKey) -> None:
+        for bucket, keys in list(self.forget.items()):
+            if key in keys:
+                keys.remove(key)
+                if not keys:
+                    del self.forget[bucket]
+
+    def fold(self) -> None:
+        """End the log record: chain its events into their buckets."""
+        by_bucket: dict[int, list[tuple[int, bytes]]] = {}
+        for bucket, event, data in self.events:
+            by_bucket.setdefault(bucket, []).append((event, data))
+        self.events.clear()
+        for bucket, events in by_bucket.items():
+            count, digest = self.chains.get(bucket, (0, bytes(32)))
+            count += sum(event == CREATED for event, _ in events) - sum(event == FORGOTTEN for event, _ in events)
+            digest = hasher(self.suite)(digest + b"".join(data for _, data in events))
+            self.chains[bucket] = (count, digest)
+            if count == 0:
+                del self.chains[bucket]
+
+    def leaves(self) -> list[bytes]:
+        return [
+            struct.pack("<QQ", bucket, self.chains[bucket][0]) + self.chains[bucket][1]
+            for bucket in sorted(self.chains)
+        ]
+
+    def due_bucket(self, pending: Pending) -> int:
+        return pending.due // self.bucket_ns if pending.due else _NEVER_BUCKET
+
+    def _event(self, pending: Pending, event: int, posted: int, now: int) -> None:
+        data = (
+            u128(pending.transfer.debit_account)
+            + u128(pending.transfer.id)
+            + pending.digest
+            + u128(posted)
+            + struct.pack("<QH6x", now, event)
+        )
+        self.events.append((self.due_bucket(pending), event, data))

@@ -1,0 +1,85 @@
+"""The model and the machine give the same answers, accounts, messages, roots and headers on whatever is played.
+
+Hypothesis makes the choices and shrinks what it finds; seeded walks are longer and many more. Every step compares codes,
+first codes, times, all account leaves, all subtrees of the state root and the machine's own invariants; every play ends
+with a replay of its log by both. A failure prints a script that does again what was done.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from tests.model.adapter import machine_present
+from tests.model.play import GENESES, Play
+from tests.model.walk import agree_after, script_of, walk
+
+pytestmark = pytest.mark.skipif(not machine_present(), reason="engine.machine is not built here: run `make build`")
+
+WALK_STEPS = 60
+CI_SEEDS = range(240)
+NIGHTLY_SEEDS = 200_000
+
+
+class DrawnChooser:
+    """Choices drawn by Hypothesis, which shrinks them towards the plainest."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self._data = data
+
+    def below(self, count: int) -> int:
+        return self._data.draw(st.integers(0, count - 1)) if count > 1 else 0
+
+
+def _play(data: st.DataObject, genesis: int, steps: int) -> None:
+    play = Play(DrawnChooser(data), genesis=GENESES[genesis])
+    try:
+        for _ in range(steps):
+            play.step()
+        agree_after(play)
+    except BaseException:
+        note(script_of(play))
+        raise
+
+
+def _settings(examples: int) -> settings:
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=checks, print_blob=True)
+
+
+@_settings(150)
+@given(data=st.data(), genesis=st.integers(0, len(GENESES) - 1), steps=st.integers(1, 20))
+def test_model_equals_machine(data, genesis, steps):
+    """LEDGER-1 to LEDGER-70, ADMIN-1 to ADMIN-7, by choices that shrink."""
+    _play(data, genesis, steps)
+
+
+@pytest.mark.parametrize("seed", CI_SEEDS)
+def test_a_walk_is_equal_all_the_way(seed, tmp_path, monkeypatch):
+    """The same by seeds; `python -m tests.model.walk --seeds N:M` runs any others."""
+    monkeypatch.chdir(tmp_path)
+    walk(seed, WALK_STEPS)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_many_walks_are_equal(tmp_path, monkeypatch, capsys):
+    """As many walks as the night has time for, from a first seed that is printed."""
+    monkeypatch.chdir(tmp_path)
+    first = random.SystemRandom().randrange(2**32)
+    for seed in range(first, first + NIGHTLY_SEEDS):
+        if (seed - first) % 1000 == 0:
+            with capsys.disabled():
+                print(f"walks {first}:{seed} are equal", flush=True)
+        walk(seed, WALK_STEPS * (1 + seed % 4))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+@_settings(3000)
+@given(data=st.data(), genesis=st.integers(0, len(GENESES) - 1), steps=st.integers(1, 40))
+def test_model_equals_machine_all_night(data, genesis, steps):
+    _play(data, genesis, steps)

