@@ -69,7 +69,11 @@ def generate_protobuf() -> None:
         relative = proto.relative_to(ROOT)
         folder = proto.parent
         newest = max(proto.stat().st_mtime, Path(__file__).stat().st_mtime)
-        outputs = [folder / f"{proto.stem}_pb2.py", folder / f"{proto.stem}_pb2.pyi", folder / f"{proto.stem}_pb2_grpc.py"]
+        outputs = [
+            folder / f"{proto.stem}_pb2.py",
+            folder / f"{proto.stem}_pb2.pyi",
+            folder / f"{proto.stem}_pb2_grpc.py",
+        ]
         if all(o.exists() and o.stat().st_mtime >= newest for o in outputs):
             continue
         arguments = ["protoc", f"-I{ROOT}", f"--python_out={ROOT}", f"--pyi_out={ROOT}", f"--grpc_python_out={ROOT}"]

@@ -176,7 +176,7 @@ class MetricsSection(_Section, frozen=True):
 
 
 class NodeConfig(_Section, frozen=True):
-    """The whole file. `directory` is where it lies, to which its paths are relative."""
+    """The whole file."""
 
     format: Annotated[int, Meta(description="version of this format")]
     node: NodeSection

@@ -1,61 +1,56 @@
 """The load generator: signed batches from a seed, sent closed-loop or at a fixed rate, with every acknowledgement kept.
 
-What is sent is decided before the clock starts: records are built as columns and signed natively, so that the sender costs
-little beside the node that it measures. Under a fixed rate (open loop) a batch's latency counts from the moment at
-which it was due, not from when a slow node let it be sent. It knows accounts and keys, and nothing of how they came to be.
+What is sent is decided before the clock starts: records are built as columns and signed natively, so that the sender
+costs little beside the node that it measures. Under a fixed rate (open loop) a batch's latency counts from the moment
+at which it was due, not from when a slow node let it be sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
+import click
 import numpy as np
 
+from clearspan.acknowledgements import Acknowledgement, AcknowledgementFile
+from clearspan.cli.options import OUT_FILE, json_option, ledger_option, network_option
+from clearspan.cli.output import Output
 from clearspan.errors import ClientError
+from clearspan.network import Network, find_network
+from clearspan.population import DomainDesk, LoadAccounts, crowd_plans
 from engine.batch import HEAD_DTYPE, BatchColumns
 from engine.codes import code_name
-from engine.types import BATCH_COUNT_MAX, HASH_BYTES, HEAD_BYTES, NS_PER_S, SIGNATURE_BYTES
-from native.ledger import prepare
+from engine.types import BATCH_COUNT_MAX, HASH_BYTES, HEAD_BYTES, NS_PER_S, SIGNATURE_BYTES, SigningSuite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
     from clearspan.client import AsyncClient
     from clearspan.client.results import BatchResult
     from clearspan.signer import Signer
-    from engine.genesis import Genesis
 
-__all__ = ["Acknowledgement", "AcknowledgementFile", "LoadAccounts", "LoadOutcome", "LoadPlan", "drive", "signed_batches"]
+__all__ = [
+    "Acknowledgement",
+    "AcknowledgementFile",
+    "LoadAccounts",
+    "LoadOutcome",
+    "LoadPlan",
+    "command",
+    "drive",
+    "signed_batches",
+]
 
-_ACKNOWLEDGEMENT_HEAD: Final = struct.Struct("<4s16sI")
-_ACKNOWLEDGEMENT_MAGIC: Final = b"CSAK"
-_HALF: Final = 8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadAccounts:
-    """Who pays whom: ``ids`` n x 16 bytes, ``key_ids`` n x u32 (the key that signs for each), all of one ledger."""
-
-    ledger: int
-    ids: NDArray[np.uint8]
-    key_ids: NDArray[np.uint32]
-
-    @classmethod
-    def of(cls, ledger: int, accounts: Sequence[int], key_ids: Sequence[int]) -> Self:
-        """Take account ids and key ids side by side, at least two."""
-        packed = b"".join(account.to_bytes(16, "little") for account in accounts)
-        return cls(
-            ledger, np.frombuffer(packed, dtype=np.uint8).reshape(-1, 16), np.asarray(key_ids, dtype=np.uint32)
-        )
+_SIGNING_THREADS: Final = 2
+_FUNDS_EACH: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +70,19 @@ class LoadPlan:
     hot_accounts: int = 0
 
 
-def signed_batches(plan: LoadPlan, accounts: LoadAccounts, signer: Signer, now: int) -> Iterator[BatchColumns]:
-    """Yield signed batches of plain transfers between random pairs of accounts, valid from ``now`` (ns) on."""
+def signed_batches(plan: LoadPlan, accounts: LoadAccounts, signer: Signer, now: int) -> list[BatchColumns]:
+    """Return signed batches of plain transfers between random pairs of accounts, valid from ``now`` (ns) on.
+
+    The same plan, accounts and time give the same bytes. Signing takes all threads it is given: it holds no GIL.
+    """
     generator = np.random.default_rng(plan.seed)
+    unsigned = []
     left = plan.transfers
     while left > 0:
         count = min(left, plan.batch_size)
         left -= count
         heads = _heads(plan, accounts, generator, count, now)
-        yield signer.sign_columns(
+        unsigned.append(
             BatchColumns(
                 plan.domain,
                 generator.bytes(16),
@@ -93,6 +92,8 @@ def signed_batches(plan: LoadPlan, accounts: LoadAccounts, signer: Signer, now: 
                 np.empty((0, HASH_BYTES), dtype=np.uint8),
             )
         )
+    with ThreadPoolExecutor(_SIGNING_THREADS, thread_name_prefix="sign") as threads:
+        return list(threads.map(signer.sign_columns, unsigned))
 
 
 def _heads(
@@ -120,70 +121,13 @@ def _heads(
     return heads
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Acknowledgement:
-    """What a client was told about one batch: record digests n x 32, codes n x u16, times n x u64."""
-
-    batch_id: bytes
-    digests: NDArray[np.uint8]
-    codes: NDArray[np.uint16]
-    times: NDArray[np.uint64]
-
-
-class AcknowledgementFile:
-    """Every acknowledgement a client received, appended before the next one is waited for; read back by another process."""
-
-    def __init__(self, path: Path, genesis: Genesis) -> None:
-        self._file = path.open("ab")
-        self._genesis = genesis
-
-    def __enter__(self) -> Self:
-        """Use it in a block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close at the end of the block."""
-        self._file.close()
-
-    def add(self, batch: BatchColumns, result: BatchResult) -> None:
-        """Append what was answered to a batch; a batch that was refused whole is no acknowledgement."""
-        if result.refusal is not None:
-            return
-        prepared = prepare(
-            self._genesis.hash_suite, self._genesis.hash, batch.heads, batch.binding_index, batch.bindings
-        )
-        self._file.write(_ACKNOWLEDGEMENT_HEAD.pack(_ACKNOWLEDGEMENT_MAGIC, batch.batch_id, batch.count))
-        self._file.write(np.asarray(prepared.digests, dtype=np.uint8).tobytes())
-        self._file.write(result.codes.astype("<u2").tobytes())
-        self._file.write(result.times.astype("<u8").tobytes())
-        self._file.flush()
-
-    @staticmethod
-    def read(path: Path) -> Iterator[Acknowledgement]:
-        """Yield what a file holds. Raises ValueError at bytes that are no acknowledgement."""
-        content = memoryview(path.read_bytes())
-        at = 0
-        while at < len(content):
-            magic, batch_id, count = _ACKNOWLEDGEMENT_HEAD.unpack_from(content, at)
-            at += _ACKNOWLEDGEMENT_HEAD.size
-            end = at + count * (HASH_BYTES + 2 + 8)
-            if magic != _ACKNOWLEDGEMENT_MAGIC or end > len(content):
-                message = f"{path}: no acknowledgement at byte {at}"
-                raise ValueError(message)
-            digests = np.frombuffer(content[at : at + count * HASH_BYTES], dtype=np.uint8).reshape(count, HASH_BYTES)
-            at += count * HASH_BYTES
-            codes = np.frombuffer(content[at : at + count * 2], dtype="<u2")
-            at += count * 2
-            times = np.frombuffer(content[at : at + count * 8], dtype="<u8")
-            at = end
-            yield Acknowledgement(bytes(batch_id), digests, codes, times)
-
-
 @dataclass(slots=True)
 class LoadOutcome:
-    """What came of a load: counts by code, latencies of batches in ns, and the time between first send and last answer."""
+    """What came of a load: counts by code, latencies of batches in ns, and the time between first send and last answer.
+
+    ``unanswered`` batches were sent and may have been decided: send the same bytes again. ``unsent`` ones were not,
+    because the load was told to stop at the first failure.
+    """
 
     sent: int = 0
     settled: int = 0
@@ -191,13 +135,15 @@ class LoadOutcome:
     latencies_ns: list[int] = field(default_factory=list)
     elapsed_ns: int = 0
     unanswered: list[BatchColumns] = field(default_factory=list)
+    unsent: list[BatchColumns] = field(default_factory=list)
+    failure: ClientError | None = None
 
     @property
     def transfers_per_s(self) -> int:
         """Settled transfers a second over the whole load."""
         return self.settled * NS_PER_S // self.elapsed_ns if self.elapsed_ns else 0
 
-    def latency_ms(self, percentile: int | float) -> float:
+    def latency_ms(self, percentile: float) -> float:
         """Return a percentile of the batch latencies in milliseconds."""
         return float(np.percentile(self.latencies_ns, percentile)) / 1e6 if self.latencies_ns else 0.0
 
@@ -217,12 +163,13 @@ async def drive(
     window: int = 8,
     rate_per_s: int = 0,
     acknowledgements: AcknowledgementFile | None = None,
-    progress: Callable[[int], None] | None = None,
+    answered: Callable[[BatchColumns, BatchResult], None] | None = None,
+    stop_at_failure: bool = False,
 ) -> LoadOutcome:
     """Send the batches and wait for all answers; at most ``window`` are on their way at once.
 
-    ``rate_per_s`` transfers a second (open loop), or as fast as answers come when it is 0. Batches that stayed without an
-    answer after the client's retries are in ``unanswered``: send the same bytes again.
+    ``rate_per_s`` transfers a second (open loop), or as fast as answers come when it is 0. A batch that stayed without
+    an answer after the client's retries is in ``unanswered``; with ``stop_at_failure`` nothing new is sent after one.
     """
     outcome = LoadOutcome()
     room = asyncio.Semaphore(window if not rate_per_s else max(window, len(batches)))
@@ -231,25 +178,150 @@ async def drive(
     async def send(batch: BatchColumns, due: int) -> None:
         try:
             result = await client.submit(batch)
-        except ClientError:
+        except ClientError as error:
             outcome.unanswered.append(batch)
+            outcome.failure = error
             return
         finally:
             room.release()
         outcome.add(result, time.monotonic_ns() - due)
         if acknowledgements is not None:
             acknowledgements.add(batch, result)
-        if progress is not None:
-            progress(batch.count)
+        if answered is not None:
+            answered(batch, result)
 
-    tasks = []
-    for batch in batches:
-        if rate_per_s:
-            due = began + outcome.sent * NS_PER_S // rate_per_s
-            await asyncio.sleep(max(0, due - time.monotonic_ns()) / NS_PER_S)
-        await room.acquire()
-        tasks.append(asyncio.create_task(send(batch, due if rate_per_s else time.monotonic_ns())))
-        outcome.sent += batch.count
-    await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as tasks:
+        for place, batch in enumerate(batches):
+            due = time.monotonic_ns()
+            if rate_per_s:
+                due = began + outcome.sent * NS_PER_S // rate_per_s
+                await asyncio.sleep(max(0, due - time.monotonic_ns()) / NS_PER_S)
+            await room.acquire()
+            if stop_at_failure and outcome.unanswered:
+                outcome.unsent.extend(batches[place:])
+                break
+            tasks.create_task(send(batch, due if rate_per_s else time.monotonic_ns()))
+            outcome.sent += batch.count
     outcome.elapsed_ns = time.monotonic_ns() - began
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The flags of the command."""
+
+    transfers: int
+    batch_size: int
+    window: int
+    rate_per_s: int
+    banks: int
+    accounts: int
+    hot_accounts: int
+    seed: int
+    suite: SigningSuite
+
+
+async def _run(
+    network: Network,
+    domain: int,
+    options: _Options,
+    out: Path | None,
+    answered: Callable[[BatchColumns, BatchResult], None],
+) -> LoadOutcome:
+    ledger = network.genesis.domain(domain).ledgers[0]
+    async with DomainDesk(network, domain) as desk:
+        await desk.ensure_issuer()
+        plans = crowd_plans(network, domain, options.banks, keys=4, suite=options.suite)
+        crowd = await desk.add_crowd(plans, max(1, options.accounts // options.banks), _FUNDS_EACH)
+        plan = LoadPlan(
+            domain,
+            options.transfers,
+            options.batch_size,
+            valid_for_s=ledger.window_s,
+            seed=options.seed,
+            hot_accounts=options.hot_accounts,
+        )
+        batches = await asyncio.to_thread(signed_batches, plan, crowd.accounts, desk.signer(crowd), time.time_ns())
+        with AcknowledgementFile(out, network.genesis) if out is not None else nullcontext() as file:
+            return await drive(
+                desk.clearing_house,
+                batches,
+                window=options.window,
+                rate_per_s=options.rate_per_s,
+                acknowledgements=file,
+                answered=answered,
+            )
+
+
+def _document(options: _Options, currency: str, outcome: LoadOutcome) -> dict[str, Any]:
+    parameters = {name: int(value) for name, value in asdict(options).items()}
+    return {
+        "ledger": currency,
+        "parameters": parameters,
+        "sent": outcome.sent,
+        "settled": outcome.settled,
+        "codes": dict(sorted(outcome.codes.items())),
+        "unanswered": sum(batch.count for batch in outcome.unanswered),
+        "elapsed_ms": outcome.elapsed_ns // 1_000_000,
+        "transfers_per_s": outcome.transfers_per_s,
+        "settled_p50_ms": round(outcome.latency_ms(50), 3),
+        "settled_p99_ms": round(outcome.latency_ms(99), 3),
+        "settled_p999_ms": round(outcome.latency_ms(99.9), 3),
+    }
+
+
+@click.command(short_help="Generate load and measure it.")
+@network_option
+@ledger_option()
+@click.option("--transfers", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True, help="How many.")
+@click.option(
+    "--batch-size", type=click.IntRange(1, BATCH_COUNT_MAX), default=2_048, show_default=True, help="Transfers a batch."
+)
+@click.option(
+    "--window", type=click.IntRange(1, 32), default=8, show_default=True, help="Batches on their way at once."
+)
+@click.option(
+    "--rate-per-s",
+    type=click.IntRange(0),
+    default=0,
+    help="Transfers a second (open loop); 0: as fast as answers come.",
+)
+@click.option("--banks", type=click.IntRange(1, 256), default=4, show_default=True, help="Banks that are registered.")
+@click.option("--accounts", type=click.IntRange(2, 1_000_000), default=256, show_default=True, help="Accounts of all.")
+@click.option("--hot-accounts", type=click.IntRange(0), default=0, help="Let only so many accounts receive; 0: all.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides who pays whom how much.")
+@click.option("--suite", type=click.Choice(["ed25519", "sm2"]), default="ed25519", show_default=True, help="Keys.")
+@click.option("--out", type=OUT_FILE, help="Append every acknowledgement to this file.")
+@json_option
+def command(
+    network_path: Path | None, ledger_name: str, suite: str, out: Path | None, *, as_json: bool, **numbers: int
+) -> int:
+    """Register banks with funded accounts on a development network, then settle signed transfers between them.
+
+    Everything is signed before the clock starts. Latency is a batch's, in milliseconds; with --rate-per-s it counts
+    from the moment at which the batch was due.
+    """
+    network = Network.load(find_network(network_path))
+    domain, ledger = network.ledger(ledger_name)
+    options = _Options(suite=SigningSuite.SM2 if suite == "sm2" else SigningSuite.ED25519, **numbers)
+    output = Output(as_json=as_json)
+    done = 0
+
+    def answered(batch: BatchColumns, result: BatchResult) -> None:
+        nonlocal done
+        before, done = done, done + len(result)
+        del batch
+        if done * 10 // options.transfers > before * 10 // options.transfers:
+            output.note(f"{done:,} of {options.transfers:,} answered")
+
+    outcome = asyncio.run(_run(network, domain.domain, options, out, answered))
+    output.document(_document(options, ledger.currency, outcome))
+    rows = [(name, f"{count:,}") for name, count in sorted(outcome.codes.items())]
+    output.table(("result", "transfers>"), rows)
+    output.line(
+        f"{outcome.settled:,} settled in {outcome.elapsed_ns / NS_PER_S:.1f} s: {outcome.transfers_per_s:,} a second; "
+        f"a batch in {outcome.latency_ms(50):.0f} ms (p50), {outcome.latency_ms(99):.0f} ms (p99)"
+    )
+    if outcome.failure is not None:
+        raise outcome.failure
+    return 0 if outcome.settled == options.transfers else 1

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADDRESS_FILE",
+    "DATA_KIND",
     "DEFAULT_FOLDER",
     "DEVELOPMENT_COST_N",
+    "GENESIS_FILE",
     "KnownParticipant",
     "Network",
     "NodeAddress",
@@ -47,6 +49,10 @@ FORMAT: Final = 1
 DEFAULT_FOLDER: Final = "clearspan-network"
 ADDRESS_FILE: Final = "address.json"
 """Where a running node notes what it listens at, in its data directory; it names no secret."""
+DATA_KIND: Final = "node"
+"""The kind that a node's data directory says it is of."""
+GENESIS_FILE: Final = "genesis.json"
+"""The genesis as a data directory keeps it, so that a copy of the directory can be audited by itself."""
 DEVELOPMENT_COST_N: Final = 1 << 12
 """Cost of scrypt for development keys: their passphrase lies beside them, so slowness would guard nothing."""
 _ENVIRONMENT_VARIABLE: Final = "CLEARSPAN_CONFIG"

@@ -25,7 +25,7 @@ from clearspan import __version__
 from clearspan.errors import ClearspanError, ConfigError
 from clearspan.keys import KeyRing, read_passphrase
 from clearspan.metrics import MetricsServer, NodeMetrics
-from clearspan.network import ADDRESS_FILE, NodeAddress, write_json
+from clearspan.network import ADDRESS_FILE, DATA_KIND, GENESIS_FILE, NodeAddress, write_json
 from clearspan.pki import TlsFiles
 from clearspan.service import AccessList, SettlementServer
 from engine.chain import ChainStore
@@ -52,12 +52,8 @@ if TYPE_CHECKING:
     from shards.lookup import TransferEntry
     from shards.node import NodeStatus
 
-__all__ = ["DATA_KIND", "GENESIS_FILE", "NodeFaulted", "RingSigner", "run_node"]
+__all__ = ["NodeFaulted", "RingSigner", "ServedNode", "run_node"]
 
-DATA_KIND: Final = "node"
-"""The kind that a node's data directory says it is of."""
-GENESIS_FILE: Final = "genesis.json"
-"""The genesis as the data directory keeps it, so that a copy of the directory can be audited by itself."""
 _NS_PER_MS: Final = 1_000_000
 _GRACE_S: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -183,9 +179,8 @@ class ServedNode:
         """The domain that it serves."""
         return self.inner.domain
 
-    async def submit(self, batch: BatchColumns, *, batch_id: bytes, submitter: int) -> BatchReply:
+    async def submit(self, batch: BatchColumns, *, submitter: int) -> BatchReply:
         """Decide a batch; resolves when the decisions are durable."""
-        del batch_id  # it stands in the batch
         try:
             reply = await self.inner.submit(batch, submitter=submitter)
         except Exception as error:

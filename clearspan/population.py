@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+import numpy as np
+
 from clearspan.administration import AdminDesk, Member, MemberPlan
 from clearspan.client import AsyncClient
 from clearspan.cluster import issuer_of, operator_of
 from clearspan.keys import KeyRing, ScryptCost
-from clearspan.load import LoadAccounts
 from clearspan.network import DEVELOPMENT_COST_N, KnownParticipant
 from clearspan.pki import TlsFiles
 from clearspan.signer import Signer
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from numpy.typing import NDArray
+
     from clearspan.client import AdminResult, BatchResult, RetryPolicy
     from clearspan.network import Network
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from engine.genesis import GenesisLedger
 
-__all__ = ["CLEARING_HOUSE_TLS", "Crowd", "DomainDesk", "Recorder", "crowd_plans", "tls_files"]
+__all__ = ["CLEARING_HOUSE_TLS", "Crowd", "DomainDesk", "LoadAccounts", "Recorder", "crowd_plans", "tls_files"]
 
 CLEARING_HOUSE_TLS: Final = "clearing-house"
 # Numbers of the banks that only carry load: above those of the examples, and apart for each domain.
@@ -50,6 +53,21 @@ def tls_files(network: Network, name: str) -> TlsFiles:
     """Return the certificate of a network folder by its name, such as ``clearing-house`` or ``operator-cny``."""
     folder = network.path / "tls"
     return TlsFiles(folder / f"{name}.pem", folder / f"{name}.key", folder / "ca.pem")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadAccounts:
+    """Who pays whom: ``ids`` n x 16 bytes, ``key_ids`` n x u32 (the key that signs for each), all of one ledger."""
+
+    ledger: int
+    ids: NDArray[np.uint8]
+    key_ids: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, ledger: int, accounts: Sequence[int], key_ids: Sequence[int]) -> Self:
+        """Take account ids and key ids side by side, at least two."""
+        packed = b"".join(account.to_bytes(16, "little") for account in accounts)
+        return cls(ledger, np.frombuffer(packed, dtype=np.uint8).reshape(-1, 16), np.asarray(key_ids, dtype=np.uint32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +160,15 @@ class DomainDesk:
         self.issuer = issuer
         self.keep([issuer])
         return issuer
+
+    async def ensure_issuer(self) -> Member:
+        """Return the ledger's issuer: from the network folder where it is registered already, else added now."""
+        number = issuer_of(self.domain.domain)
+        known = self._network.participant(self.domain.domain, number)
+        if known is None:
+            return await self.add_issuer()
+        self.issuer = Member(number, known.name, self._network.load_keys(self.domain.domain, number))
+        return self.issuer
 
     async def add_crowd(self, plans: Sequence[MemberPlan], accounts_each: int, funds_each: int) -> Crowd:
         """Register banks, open their accounts, and issue to each account ``funds_each`` minor units."""

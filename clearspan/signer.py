@@ -15,9 +15,10 @@ import numpy as np
 
 from engine.admin import NEW_KEY_SIGNS, AdminColumns, AdminRequest, SignedAdmin
 from engine.batch import BatchColumns
-from engine.prefix import PrefixType, run_prefix, signing_prefix
+from engine.prefix import PrefixType, signing_prefix
 from engine.record import Transfer
-from engine.types import HEAD_BYTES, MESSAGE_BYTES, NS_PER_S, SIGNATURE_BYTES, U128_MAX, TransferFlag, TransferKind
+from engine.types import MESSAGE_BYTES, NS_PER_S, SIGNATURE_BYTES, U128_MAX, TransferKind
+from native.ledger import prepare
 from native.signatures import sign_batch
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class Signer:
         self._suite = int(genesis.hash_suite)
         self._genesis_hash = genesis.hash
         self._ring = ring
-        self._prefix = np.frombuffer(signing_prefix(self._suite, PrefixType.TRANSFER, genesis.hash), dtype=np.uint8)
         self._admin_prefix = signing_prefix(self._suite, PrefixType.ACCOUNT, genesis.hash)
         known = sorted((info.key_id, index) for index, info in enumerate(ring) if info.key_id)
         self._key_ids = np.array([key_id for key_id, _ in known], dtype=np.uint32)
@@ -148,17 +148,14 @@ class Signer:
 
     def _messages(self, columns: BatchColumns) -> NDArray[np.uint8]:
         """Return what is signed, n x 192: T and the record, with T_run in place of T in a run (RECORD-4)."""
-        messages = np.zeros((columns.count, MESSAGE_BYTES), dtype=np.uint8)
-        messages[:, : self._prefix.size] = self._prefix
-        messages[:, 32 : 32 + HEAD_BYTES] = columns.heads
-        messages[columns.binding_index, 32 + HEAD_BYTES :] = columns.bindings
-        linked = (columns.fields["flags"] & TransferFlag.LINKED) != 0
-        if linked.any():
-            for start, end in _runs(linked):
-                members = [messages[row, 32:].tobytes() for row in range(start, end)]
-                prefix = run_prefix(self._suite, self._genesis_hash, members)
-                messages[start:end, :32] = np.frombuffer(prefix, dtype=np.uint8)
-        return messages
+        prepared = prepare(
+            self._suite,
+            self._genesis_hash,
+            np.ascontiguousarray(columns.heads).data,
+            np.ascontiguousarray(columns.binding_index, dtype=np.uint32).data,
+            np.ascontiguousarray(columns.bindings).data,
+        )
+        return np.frombuffer(prepared.messages, dtype=np.uint8).reshape(columns.count, MESSAGE_BYTES)
 
 
 def new_batch_id() -> bytes:
@@ -169,14 +166,3 @@ def new_batch_id() -> bytes:
 def new_transfer_id() -> int:
     """Return a random id; 0 and 2^128 - 1, which are reserved, never come."""
     return secrets.randbelow(U128_MAX - 1) + 1
-
-
-def _runs(linked: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the rows [start, end) of each run; one that is open at the end takes the members that are there."""
-    before = np.concatenate(([False], linked[:-1]))
-    starts = np.flatnonzero(linked & ~before)
-    closers = np.flatnonzero(~linked & before)
-    ends = [int(row) + 1 for row in closers]
-    if len(ends) < starts.size:
-        ends.append(linked.size)
-    return list(zip(starts.tolist(), ends, strict=True))

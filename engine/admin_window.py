@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from engine.refusals import EncodingError
 from engine.types import ADMIN_WINDOW_S, NS_PER_S, ZERO_HASH
 from native.hashing import digest, leaf_hash_rows, merkle_root
 
@@ -47,11 +48,12 @@ class AdminEntry:
 
     @classmethod
     def decode(cls, data: bytes) -> AdminEntry:
-        """Read 96 bytes."""
-        authoriser, _, identity, request_digest, time, code, _ = ENTRY.unpack(data)
-        return cls(
-            int.from_bytes(authoriser, "little") >> 96, int.from_bytes(identity, "little"), request_digest, time, code
-        )
+        """Read 96 bytes; raises EncodingError where zeros are due and others stand."""
+        authoriser, debit_account, identity, request_digest, time, code, padding = ENTRY.unpack(data)
+        if any(authoriser[:12]) or debit_account != _ZERO_ACCOUNT or padding != _PADDING:
+            raise EncodingError("admin entry zeros", data.hex(), "zeros but for the participant")
+        participant = int.from_bytes(authoriser, "little") >> 96
+        return cls(participant, int.from_bytes(identity, "little"), request_digest, time, code)
 
 
 @dataclass(slots=True)
@@ -100,8 +102,13 @@ class AdminWindow:
         self._fresh.clear()
 
     def restore(self, number: int, bucket_digest: bytes, entries: Iterable[AdminEntry]) -> None:
-        """Put one bucket of a checkpoint back."""
+        """Put one bucket of a checkpoint back, ascending; raises EncodingError for one that no window has."""
         bucket = Bucket(bucket_digest, list(entries))
+        keys = {(entry.participant, entry.id) for entry in bucket.entries}
+        if not keys or len(keys) != len(bucket.entries) or keys & self._entries.keys():
+            raise EncodingError("admin bucket entries", len(bucket.entries), "at least one, every id once")
+        if self.buckets and number <= max(self.buckets):
+            raise EncodingError("admin bucket number", number, f"above {max(self.buckets)}")
         self.buckets[number] = bucket
         for entry in bucket.entries:
             self._entries[entry.participant, entry.id] = entry

@@ -204,6 +204,7 @@ class CheckpointStore:
         step = _CHUNK_BYTES * _CHUNKS_PER_COMMIT
         for start in range(0, view.nbytes, step):
             group = view[start : start + step]
+            chunks = -(-group.nbytes // _CHUNK_BYTES)
 
             def put(txn: lmdb.Transaction[bytes], start: int = start, group: memoryview = group) -> None:
                 for at in range(0, group.nbytes, _CHUNK_BYTES):
@@ -211,7 +212,7 @@ class CheckpointStore:
                     key = _CHUNK_KEY.pack(manifest.shard, manifest.height, index)
                     txn.put(key, group[at : at + _CHUNK_BYTES], db=self._chunks)
 
-            self._file.write(put, pages=_CHUNKS_PER_COMMIT * value_pages(_CHUNK_BYTES))
+            self._file.write(put, pages=chunks * value_pages(min(group.nbytes, _CHUNK_BYTES)))
 
     def _write_manifest(self, manifest: Manifest) -> None:
         """Make the checkpoint count, and let the third newest go, in one commit."""

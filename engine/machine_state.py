@@ -9,7 +9,7 @@ from engine.admin_window import ENTRY, AdminEntry
 from engine.parties import KEY_LEAF, PARTICIPANT_LEAF, Key, Participant
 from engine.refusals import EncodingError
 from engine.types import HASH_BYTES
-from native.errors import KeyRejected, ShapeError
+from native.errors import NativeError
 from native.hashing import Frontier
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def load_machine(  # noqa: PLR0917 - the parts of a machine, filled in place
         chain.headers = Frontier.from_peaks(suite, earlier, peaks)
         participants = [Participant.decode(cursor.take(PARTICIPANT_LEAF.size)) for _ in range(cursor.count())]
         parties.restore([Key.decode(cursor.take(KEY_LEAF.size)) for _ in range(cursor.count())], participants)
-    except (ShapeError, KeyRejected) as error:
+    except NativeError as error:
         raise EncodingError("machine state", str(error), "headers and keys of a machine") from error
     for _ in range(cursor.count()):
         bucket, bucket_digest, entries = _BUCKET.unpack(cursor.take(_BUCKET.size))

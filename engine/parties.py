@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from engine.genesis import padded_key, plain_key
+from engine.refusals import EncodingError
 from engine.types import U32_MAX, Role, SigningSuite
 from native.codes import ResultCode
 from native.errors import KeyRejected
@@ -189,10 +190,14 @@ class Parties:
         return key
 
     def restore(self, keys: Iterable[Key], participants: Iterable[Participant]) -> None:
-        """Fill an empty object from leaves in their order; raises KeyRejected."""
+        """Fill an empty object from leaves in their order; raises EncodingError or NativeError."""
         for participant in participants:
+            if participant.number in self._rows:
+                raise EncodingError("participant", participant.number, "every number once")
             self.add_participant(participant)
         for key in keys:
+            if key.id != len(self._keys) + 1 or key.participant not in self._rows or not 0 < key.lineage <= key.id:
+                raise EncodingError("key", (key.id, key.participant, key.lineage), f"key id {len(self._keys) + 1}")
             self.registry.register(key.suite, plain_key(key.suite, key.public_key) or b"")
             self._append_key(key)
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from native.errors import InvariantBroken as KernelInvariantBroken
+
 if TYPE_CHECKING:
     from native.codes import ResultCode
 
@@ -83,12 +85,17 @@ class ReplayDiverged(Exception):  # noqa: N818 - named as what it is, like the o
         self.computed = computed
 
 
-class InvariantBroken(Exception):  # noqa: N818 - named as what it is, like the other refusals
-    """The rule ``name`` does not hold; ``context`` says for what. Nothing may go on after it."""
+class InvariantBroken(KernelInvariantBroken):
+    """The rule ``name`` does not hold; ``context`` says for what. Nothing may go on after it.
+
+    It is a kind of the kernel's own, so that whoever stops for one stops for both.
+    """
 
     def __init__(self, name: str, context: dict[str, object]) -> None:
         """Keep the name and the context for the report."""
-        detail = ", ".join(f"{key}={value!r}" for key, value in context.items())
-        super().__init__(f"invariant broken: {name} ({detail})")
-        self.name = name
+        super().__init__(name)
         self.context = context
+
+    def __str__(self) -> str:
+        detail = ", ".join(f"{key}={value!r}" for key, value in self.context.items())
+        return f"invariant broken: {self.name}" + (f" ({detail})" if detail else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from engine.header import SignedHeader
 from engine.refusals import EncodingError, ProofRefused
-from engine.types import HASH_BYTES, RelayRecordType
+from engine.types import HASH_BYTES, RelayRecordType, VotePhase
 from engine.validators import ValidatorSet
 from native.hashing import digest, leaf_hash, merkle_path, merkle_root
 
@@ -247,7 +247,9 @@ class RelayBlock:
 
 
 def verify_anchor(suite: int, header: RelayHeader, certificate: Certificate, validators: ValidatorSet) -> None:
-    """Demand that a certificate speaks of this header and set, whatever its signatures; raises ProofRefused."""
+    """Demand that a certificate commits this header under this set, whatever its signatures; raises ProofRefused."""
+    if certificate.phase is not VotePhase.COMMIT:
+        raise ProofRefused("certificate", "votes to prepare make nothing final")
     found = (certificate.height, certificate.view, certificate.set_id, certificate.block_hash)
     if found != (header.height, header.view, header.set_id, header.hash(suite)):
         raise ProofRefused("certificate", "it certifies another block")

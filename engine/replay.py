@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import RecordMalformed
-from engine.refusals import EncodingError, InvariantBroken, ReplayDiverged
+from engine.refusals import EncodingError, ReplayDiverged
+from native.errors import NativeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,7 +46,7 @@ def replay(
     for record in records:
         try:
             sealed = machine.apply(record, audit=audit)
-        except (EncodingError, InvariantBroken, RecordMalformed) as error:
+        except (EncodingError, NativeError, RecordMalformed) as error:
             raise ReplayDiverged(record.number, "record", record.kind.name.lower(), str(error)) from error
         count += 1
         if sealed is not None:

@@ -223,9 +223,9 @@ class LedgerState:
     def find_pending(self, debit: Buffer, id: Buffer) -> bytes | None:  # noqa: A002 - the field's name
         """Return a pending or lock that is still known, 200 bytes, or None.
 
-        debit account 16, id 16, credit account 16, amount 16, posted 16, user_data 16, record digest 32, binding 32 (of a
-        claimed lock the preimage), due u64 (0 never; of a lock the timelock), expires_at u64, ended_at u64, ledger u32,
-        key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed, 6 refunded),
+        debit account 16, id 16, credit account 16, amount 16, posted 16, user_data 16, record digest 32, binding 32 (of
+        a claimed lock the preimage), due u64 (0 never; of a lock the timelock), expires_at u64, ended_at u64, ledger
+        u32, key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed, 6 refunded),
         zero 3.
         """
 

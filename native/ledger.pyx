@@ -1,4 +1,4 @@
-# cython: embedsignature=False
+# cython: embedsignature=False, auto_pickle=False
 """Bindings of the ledger kernel: shapes are checked here, every rule of the ledger is decided in C."""
 
 import os

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.admin import AdminColumns
-from engine.batch import BatchColumns
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
 from engine.invariants import invariant
 from engine.log import LogRecord, RecordKind
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.admin import AdminColumns
+    from engine.batch import BatchColumns
     from engine.genesis import Genesis
     from engine.header import Header
     from engine.machine import ShardMachine
@@ -154,7 +154,7 @@ class Round:
     @property
     def log_bytes(self) -> int:
         """Bytes of log bodies in the round."""
-        return sum(len(record.body) for records in self.records.values() for record in records)
+        return sum(record.body_bytes for records in self.records.values() for record in records)
 
 
 class DomainCore:
@@ -163,7 +163,7 @@ class DomainCore:
     def __init__(self, genesis: Genesis, machines: Mapping[int, ShardMachine], slot_map: SlotMap, epoch: int) -> None:
         self.genesis = genesis
         self.machines = dict(sorted(machines.items()))
-        missing = set(int(owner) for owner in np.unique(slot_map.owners)) - set(self.machines)
+        missing = {int(owner) for owner in np.unique(slot_map.owners)} - set(self.machines)
         invariant(not missing, "node_serves_its_domain", missing=sorted(missing))
         self.slot_map = slot_map
         self.epoch = epoch
@@ -255,7 +255,10 @@ class DomainCore:
         everywhere = np.isin(types, [int(t) for t in _BROADCAST])
         owners = np.array([self.slot_map.shard_of(subject.tobytes()) for subject in subjects], dtype=np.uint32)
         reply = AdminReply(
-            np.zeros(count, np.uint16), np.zeros(count, np.uint16), np.zeros(count, np.uint64), np.zeros(count, np.uint32)
+            np.zeros(count, np.uint16),
+            np.zeros(count, np.uint16),
+            np.zeros(count, np.uint64),
+            np.zeros(count, np.uint32),
         )
         for shard, machine in self.machines.items():
             rows = np.flatnonzero(everywhere | (owners == shard))

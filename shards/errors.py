@@ -18,7 +18,7 @@ class ShardsError(Exception):
     """Base of everything this folder raises."""
 
 
-class Refused(ShardsError):
+class Refused(ShardsError):  # noqa: N818 - named as what it is, like the codes that answer it
     """The request was not looked at: nothing of it is in the log, and the same bytes may be sent again."""
 
 
@@ -39,5 +39,5 @@ class ShuttingDown(Refused):
     """The node is stopping."""
 
 
-class NodeFailed(ShardsError):
+class NodeFailed(ShardsError):  # noqa: N818
     """The node met a fault that it must not go on from (a failed sync, a broken invariant); it stops."""

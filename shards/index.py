@@ -72,9 +72,13 @@ class SegmentIndex:
         wanted = np.uint64(key)
         found = [table[table["key"] == wanted] for table in self._tables]
         for segment in self._segments.values():
-            left, right = np.searchsorted(segment["key"], [wanted, wanted + np.uint64(1)]) if key < _KEY_MAX else (
-                np.searchsorted(segment["key"], wanted),
-                len(segment),
+            left, right = (
+                np.searchsorted(segment["key"], [wanted, wanted + np.uint64(1)])
+                if key < _KEY_MAX
+                else (
+                    np.searchsorted(segment["key"], wanted),
+                    len(segment),
+                )
             )
             found.append(segment[left:right])
         hits = np.concatenate(found) if found else np.empty(0, dtype=ENTRY)
@@ -142,7 +146,9 @@ class SegmentIndex:
             tier += 1
 
 
-def entries(keys: NDArray[np.uint64], shard: int, number: int, rows: NDArray[np.uint32] | Iterable[int]) -> NDArray[np.void]:
+def entries(
+    keys: NDArray[np.uint64], shard: int, number: int, rows: NDArray[np.uint32] | Iterable[int]
+) -> NDArray[np.void]:
     """Build the entries of one log record: one key and one row each."""
     out = np.empty(len(keys), dtype=ENTRY)
     out["key"] = keys

@@ -148,7 +148,7 @@ class Lookup:
     def statement(
         self, account: bytes, *, after: bytes, limit: int, newest_first: bool
     ) -> tuple[list[TransferEntry], bytes]:
-        """Return up to ``limit`` entries that name the account, from the cursor on, and the next cursor (empty: no more)."""
+        """Return up to ``limit`` entries that name the account, and the cursor to go on from (empty: no more)."""
         shard = self._shard_of(account)
         hits = self._accounts.find(_account_key(account))
         hits = hits[hits["shard"] == shard]

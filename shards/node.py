@@ -2,13 +2,14 @@
 
 The road of a batch: verified in a pool of threads (no GIL), applied in rounds on one ledger thread, committed on one
 writer thread with one sync for all shards, and only then answered. While one round syncs the next is applied. A fault
-that a node must not go on from stops it; a full disk does not: what was not durable is forgotten, the state is built anew
-from the log, and reads go on.
+that a node must not go on from stops it; a full disk does not: what was not durable is forgotten, the state is built
+anew from the log, and reads go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections import deque
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import structlog
 
 from engine.errors import DiskFull
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
+    from engine.checkpoint import Manifest
     from engine.genesis import Genesis
     from shards.lookup import TransferEntry
     from shards.settings import NodeSettings
@@ -99,6 +100,7 @@ class DomainNode:
         stores: Stores,
         signer: BlockSigner,
         settings: NodeSettings,
+        *,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.genesis = genesis
@@ -170,10 +172,7 @@ class DomainNode:
     def status(self) -> NodeStatus:
         """Return where the node stands, by what is durable."""
         recovered = self._live()
-        shards = tuple(
-            ShardStatus(shard, *recovered.durable[shard])
-            for shard in recovered.core.machines
-        )
+        shards = tuple(ShardStatus(shard, *recovered.durable[shard]) for shard in recovered.core.machines)
         return NodeStatus(
             self.domain,
             recovered.core.epoch,
@@ -186,7 +185,10 @@ class DomainNode:
     # Work.
 
     async def submit(self, batch: BatchColumns, *, submitter: int) -> BatchReply:
-        """Return one answer to each request once they are durable. Raises Overloaded, DiskFull, ShuttingDown, NodeFailed."""
+        """Return one answer to each request once they are durable.
+
+        Raises Overloaded, DiskFull, ShuttingDown (nothing was looked at) and NodeFailed (ask again after a restart).
+        """
         core = self._admit(wire_bytes(batch))
         waiting = self._enqueue(wire_bytes(batch), self._verify(core, batch, submitter))
         reply = await waiting.answered
@@ -274,10 +276,8 @@ class DomainNode:
                 return None
             self._wake.clear()
             timeout_s = max(0, self._last_seal + self._seal_interval() - self._now()) / 1_000_000_000 + 0.001
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
-            except TimeoutError:
-                pass
 
     def _seal_interval(self) -> int:
         settings = self._settings
@@ -335,10 +335,12 @@ class DomainNode:
             self._fail(error)
 
     async def _follow_up(self, recovered: Recovered, round_: Round) -> None:
-        """What comes after the answers: index, signed headers, and now and then a checkpoint."""
+        """Do what comes after the answers: index, signed headers, and now and then a checkpoint."""
         loop = asyncio.get_running_loop()
         if round_.sealed:
-            await loop.run_in_executor(self._writer, self._stores.keep_blocks, self.genesis, round_.sealed, self._signer)
+            await loop.run_in_executor(
+                self._writer, self._stores.keep_blocks, self.genesis, round_.sealed, self._signer
+            )
         await loop.run_in_executor(self._ledger, recovered.index, round_)
         if round_.sealed:
             async with self._sealed:
@@ -357,7 +359,7 @@ class DomainNode:
         loop = asyncio.get_running_loop()
         recovered = self._live()
         await self._in_flight.acquire()
-        taken: list[tuple[int, object]] = []
+        taken: list[tuple[Manifest, bytes]] = []
 
         def seal_and_take(now: int) -> Round:
             round_ = recovered.core.run([], now, seal=True)
@@ -471,9 +473,7 @@ class DomainNode:
     ) -> tuple[list[TransferEntry], bytes]:
         """Return a page of an account's entries and the next cursor (empty at the end)."""
         bounded = max(1, min(limit, _STATEMENT_LIMIT_MAX))
-        call = partial(
-            self._live().lookup.statement, account, after=after, limit=bounded, newest_first=newest_first
-        )
+        call = partial(self._live().lookup.statement, account, after=after, limit=bounded, newest_first=newest_first)
         return await asyncio.get_running_loop().run_in_executor(self._ledger, call)
 
     async def decision_proof(self, digest: bytes) -> bytes | None:
@@ -512,5 +512,3 @@ class DomainNode:
 def _answer(waiting: _Waiting, error: BaseException | None) -> None:
     if not waiting.answered.done():
         waiting.answered.set_exception(error if error is not None else NodeFailed("no answer"))
-
-

@@ -49,7 +49,9 @@ class Stores:
     chain: ChainStore
 
     @classmethod
-    def open(cls, directory: DataDirectory, genesis: Genesis, *, log_bytes_max: int, full_check: bool = False) -> Stores:
+    def open(
+        cls, directory: DataDirectory, genesis: Genesis, *, log_bytes_max: int, full_check: bool = False
+    ) -> Stores:
         """Open what lies in a locked data directory; the log is checked first, from the checkpoints on or as a whole.
 
         Raises LogDamaged, CheckpointsUnusable, ChainDamaged, DiskFull, LogFailed.
@@ -68,9 +70,7 @@ class Stores:
 
     def append(self, round_: Round, epoch: int) -> None:
         """Commit a round's records of all shards in one synced transaction."""
-        self.log.append_many(
-            {shard: (records, records[0].number) for shard, records in round_.records.items()}, epoch
-        )
+        self.log.append_many({shard: (records, records[0].number) for shard, records in round_.records.items()}, epoch)
 
     def keep_blocks(self, genesis: Genesis, sealed: Sequence[SealedBlock], signer: BlockSigner) -> None:
         """Sign and keep headers whose seals are durable, with the decision leaves that they commit to."""
@@ -154,7 +154,7 @@ class Recovered:
 
 
 def recover(genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner) -> Recovered:
-    """Build a domain from its stores. Raises what the log names (gap, flipped bit, another network) or ReplayDiverged."""
+    """Build a domain from its stores. Raises LogDamaged, ReplayDiverged, or InvariantBroken for two histories."""
     slot_map = SlotMap.of(genesis, domain)
     lookup = Lookup(genesis, stores.path / "index", stores.log.log, stores.chain, slot_map.shard_of)
     machines: dict[int, ShardMachine] = {}
@@ -173,7 +173,7 @@ def recover(genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner) 
             if record.kind is RecordKind.SEAL:
                 assert sealed is not None
                 block = SealedBlock(sealed.header, sealed.decision_leaves)
-                _check_header(genesis, stores.chain, block)
+                _check_header(stores.chain, block)
                 if known is None or block.header.height > known:
                     stores.keep_blocks(genesis, [block], signer)
                 lookup.add_block(block.header)
@@ -228,7 +228,7 @@ def _headers(chain: ChainStore, shard: int) -> Iterator[Header]:
         yield SignedHeader.decode(block.signed_header).header
 
 
-def _check_header(genesis: Genesis, chain: ChainStore, block: SealedBlock) -> None:
+def _check_header(chain: ChainStore, block: SealedBlock) -> None:
     """Hold a header derived anew against the one that was signed: a difference means two histories."""
     kept = chain.get(block.header.shard, block.header.height)
     if kept is not None:

@@ -1,6 +1,6 @@
 """The long sweeps, one after another until the minutes are spent; prints what each covered.
 
-    python -m tests.nightly --minutes 30
+python -m tests.nightly --minutes 30
 """
 
 from __future__ import annotations

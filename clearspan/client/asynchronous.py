@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,7 +19,7 @@ from clearspan.signer import Signer, new_batch_id
 from engine.batch import BatchColumns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from clearspan.client.results import (
@@ -43,6 +44,9 @@ STREAM_WINDOW = 8
 STATEMENT_PAGE = 500
 
 Value = TypeVar("Value")
+
+# What writing to a call that has ended raises, depending on how it ended.
+_WRITE_ERRORS = (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError)
 
 
 class AsyncClient:
@@ -231,6 +235,7 @@ class _StreamRun:
         self._room = asyncio.Event()
         self._exhausted = False
         self._pump: asyncio.Task[None] | None = None
+        self._writers: set[asyncio.Task[None]] = set()
 
     async def results(self) -> AsyncIterator[BatchResult]:
         """Yield results until the source has ended and all of it is answered."""
@@ -256,20 +261,20 @@ class _StreamRun:
 
     async def close(self) -> None:
         """Give up what is in progress."""
-        if self._pump is not None and not self._pump.done():
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
+        tasks = [task for task in (self._pump, *self._writers) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
         if self._call is not None:
             self._call.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _open(self) -> None:
-        async with self._writing:
-            self._core.backoff.attempt()
-            call = self._method()
-            for content in self._core.again():
-                await call.write(content)
-            self._call = call
-            await self._close_if_done()
+        """Connect, and begin to send what is unanswered before anything new; replies are read meanwhile."""
+        await self._writing.acquire()
+        self._core.backoff.attempt()
+        self._call = self._method()
+        self._start(self._send_again(self._core.again()))
 
     async def _read(self) -> AsyncIterator[BatchResult]:
         call = self._call
@@ -277,13 +282,31 @@ class _StreamRun:
         while isinstance(content := await call.read(), bytes):  # the stream ends with a mark of gRPC's
             results, again, pause = self._core.receive(content)
             if again is not None:
-                await asyncio.sleep(pause)
-                await self._write(again)
+                self._start(self._send_later(again, pause))
             for result in results:
                 yield result
             self._room.set()
-            async with self._writing:
-                await self._close_if_done()
+            await self._close_if_done()
+
+    # Writing happens beside reading and never before it: a peer whose replies are not read does not read either.
+
+    def _start(self, writing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(writing)
+        self._writers.add(task)
+        task.add_done_callback(self._writers.discard)
+
+    async def _send_again(self, contents: list[bytes]) -> None:
+        try:
+            for content in contents:
+                await self._write_now(content)
+        finally:
+            self._writing.release()
+        await self._close_if_done()
+
+    async def _send_later(self, content: bytes, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        async with self._writing:
+            await self._write_now(content)
 
     async def _send_all(self) -> None:
         async for batch in self._source:
@@ -293,29 +316,24 @@ class _StreamRun:
             async with self._writing:
                 content = self._core.take(batch)
                 await self._write_now(content)
-        async with self._writing:
-            self._exhausted = True
-            await self._close_if_done()
-
-    async def _write(self, content: bytes) -> None:
-        async with self._writing:
-            await self._write_now(content)
+        self._exhausted = True
+        await self._close_if_done()
 
     async def _write_now(self, content: bytes) -> None:
         if self._call is None:
             return  # it is unanswered, and so goes out first on the next connection
-        try:
+        # The reader hears of an error too, and connects again.
+        with contextlib.suppress(*_WRITE_ERRORS):
             await self._call.write(content)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the reader hears of it too, and connects again
 
     async def _close_if_done(self) -> None:
         """Say that nothing more comes, once everything is answered; the service then ends the stream."""
-        if self._exhausted and not self._core.unanswered and self._call is not None and not self._call.done():
-            try:
-                await self._call.done_writing()
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                return
+        if not self._exhausted or self._core.unanswered:
+            return
+        async with self._writing:
+            if self._call is not None and not self._call.done():
+                with contextlib.suppress(*_WRITE_ERRORS):
+                    await self._call.done_writing()
 
     def _wake(self) -> None:
         """End the stream when the source failed: the reader would wait for replies that never come."""

@@ -102,7 +102,9 @@ class World:
         first = {key_id: _secret(seed, f"genesis {key_id}") for key_id in range(1, 6)}
         roles = {1: Role.OPERATOR, 2: Role.OPERATOR, 3: Role.SUPERVISOR, 4: Role.SUPERVISOR, 5: Role.BLOCK}
         genesis_keys = tuple(
-            GenesisKey(SUPERVISOR if roles[key_id] == Role.SUPERVISOR else OPERATOR, roles[key_id], key.suite, key.public)
+            GenesisKey(
+                SUPERVISOR if roles[key_id] == Role.SUPERVISOR else OPERATOR, roles[key_id], key.suite, key.public
+            )
             for key_id, key in first.items()
         )
         ledger = GenesisLedger(_LEDGER, "CNY", 2, ISSUER, window_s=window_s, lock_min_s=5)
@@ -191,9 +193,7 @@ class World:
     # Parties.
 
     def _request(self, kind: AdminType, now: int = START, **fields: int | bytes) -> AdminRequest:
-        request = AdminRequest(
-            id=self.next_id(), type=int(kind), expires_at=now + 3_000 * NS_PER_S, valid_for_s=3_600
-        )
+        request = AdminRequest(id=self.next_id(), type=int(kind), expires_at=now + 3_000 * NS_PER_S, valid_for_s=3_600)
         return replace(request, **fields)  # type: ignore[arg-type]
 
     def _key(self, seed: int, name: str, suite: int = SigningSuite.ED25519) -> tuple[int, Secret]:
@@ -249,7 +249,9 @@ class World:
         self.banks = tuple(made)
         opened = [
             self.admin(
-                self._request(AdminType.ACCOUNT_OPEN, participant=ISSUER, subject=self.issuer_account, ledger=self.ledger),
+                self._request(
+                    AdminType.ACCOUNT_OPEN, participant=ISSUER, subject=self.issuer_account, ledger=self.ledger
+                ),
                 registrar,
             )
         ]
@@ -272,5 +274,3 @@ class World:
 
 def _secret(seed: int, name: str, suite: int = SigningSuite.ED25519) -> Secret:
     return Secret(int(suite), hashlib.sha256(f"clearspan simulation {seed} {name}".encode()).digest())
-
-

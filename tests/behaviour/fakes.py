@@ -16,7 +16,7 @@ from clearspan.keys import KeyRing
 from clearspan.pki import DevelopmentPki, create_development_pki
 from clearspan.roles import Identity, PeerRole
 from clearspan.service import AccessList, SettlementServer
-from engine.block import build_decision_proof, Decision, decisions_root
+from engine.block import Decision, build_decision_proof, decisions_root
 from engine.genesis import Genesis, GenesisDomain, GenesisKey, GenesisLedger
 from engine.header import Header, SignedHeader, header_message
 from engine.record import Account, Transfer, ordinary_account_id
@@ -168,8 +168,8 @@ class FakeNode:
     async def blocks(self, shard, from_height, *, follow):
         for header in self.headers[from_height - 1 :]:
             yield header
-        while follow:
-            await asyncio.sleep(3600)
+        if follow:
+            await asyncio.Event().wait()
 
     def status(self):
         return self.state
@@ -239,6 +239,11 @@ class FakeNode:
 
 def transfer(identity: int, debit: int, credit: int, amount: int = 1, key_id: int = 2) -> Transfer:
     return Transfer(identity, debit, credit, amount, LEDGER, key_id, 10**18, 60)
+
+
+async def until(condition) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for lies on the other side of a connection
+        await asyncio.sleep(0.005)
 
 
 def bank_account(serial: int = 1, participant: int = BANK) -> int:

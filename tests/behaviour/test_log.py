@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from engine.errors import AppendInvalid, DiskFull, Fenced, LogCorrupt, LogFailed, LogGap, RecordMalformed, StoreClosed, TornTail
+from engine.errors import (
+    AppendInvalid,
+    DiskFull,
+    Fenced,
+    LogCorrupt,
+    LogFailed,
+    LogGap,
+    RecordMalformed,
+    StoreClosed,
+    TornTail,
+)
 from engine.hashing import digest
 from engine.log import EMPTY_TIP, LogRecord, MemoryStore, RecordKind, decode_record, encode_record
 from engine.log_record import BODY_BYTES_MAX, RECORD_HEADER_BYTES
@@ -71,7 +81,12 @@ def test_an_old_number_is_fenced(store):
     log.append(first, 3, 1)
     with pytest.raises(Fenced) as caught:
         log.append(second, 3, 1)
-    assert (caught.value.shard, caught.value.what, caught.value.offered, caught.value.current) == (SHARD, "number", 3, 4)
+    assert (caught.value.shard, caught.value.what, caught.value.offered, caught.value.current) == (
+        SHARD,
+        "number",
+        3,
+        4,
+    )
     assert log.last() == (3, first[0].hash)
 
 
@@ -346,8 +361,18 @@ def test_a_records_bytes_are_those_of_the_specification():
         previous_hash=b"p" * 32, body=body,
     )  # fmt: skip
     expected = (
-        b"CSLR" + b"\x01\x00" + b"\x04\x00" + b"\x01\x01\x00\x00" + b"\x02\x00\x00\x00" + (3).to_bytes(8, "little")
-        + (4).to_bytes(8, "little") + (7).to_bytes(8, "little") + GENESIS + b"p" * 32 + digest(1, body) + bytes(16)
+        b"CSLR"
+        b"\x01\x00"
+        b"\x04\x00"
+        b"\x01\x01\x00\x00"
+        b"\x02\x00\x00\x00"
+        + (3).to_bytes(8, "little")
+        + (4).to_bytes(8, "little")
+        + (7).to_bytes(8, "little")
+        + GENESIS
+        + b"p" * 32
+        + digest(1, body)
+        + bytes(16)
     )
     assert len(expected) == RECORD_HEADER_BYTES
     assert record.encode_header() == expected

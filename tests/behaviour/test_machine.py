@@ -275,3 +275,37 @@ def test_an_invariant_stops_and_says_of_what() -> None:
     assert (broken.value.name, broken.value.context) == ("debits_equal_credits", {"ledger": 1})
     assert check_invariants(DomainOnLog().machines[0x100]) == []
     assert ISSUER == DomainOnLog().domain.ledgers[0].issuer
+
+
+def test_credits_of_an_unknown_peer_or_out_of_sequence_break_the_log() -> None:
+    """LEDGER-50: anything but the next message of a peer is a broken log, live and in replay."""
+    from engine.bodies import encode_credits_body
+    from engine.credit import Credit
+    from engine.types import CreditKind
+    from native.errors import NativeError
+
+    domain = DomainOnLog(shards=2)
+    message = Credit(2, CreditKind.CREDIT, 0, 1, 7 << 96, 8 << 96, 5, 0, bytes(32), domain.now).encode()
+    for peer in (0x101, 0x999):
+        with pytest.raises(NativeError):
+            DomainOnLog(shards=2).machines[0x100].apply_credits(peer, message, domain.now)
+        record = domain.record(0x100, RecordKind.CREDITS, encode_credits_body(peer, message))
+        with pytest.raises(ReplayDiverged):
+            replay(ShardMachine(domain.genesis, 0x100), [record])
+
+
+def test_shards_that_do_not_belong_together_are_found_out() -> None:
+    """CHANNEL-2: a source rolled back under a destination that has its credit shows as money from nowhere."""
+    from engine.invariants import check_domain
+
+    domain = DomainOnLog(shards=2)
+    _, a, _ = domain.ready()
+    far = domain.account_on(BANK_B, 1)
+    domain.open(far, BANK_B)
+    payer = domain.key(Role.ACCOUNT, 0, BANK_A)
+    domain.submit([domain.transfer(a, far, 70, payer)], [payer])
+    domain.deliver()
+    assert check_domain(domain.machines.values()) == []
+    findings = check_domain([ShardMachine(domain.genesis, 0x100), domain.machines[0x101]])
+    assert any("got more than" in finding for finding in findings)
+    assert any("received of 0 sent" in finding for finding in findings)

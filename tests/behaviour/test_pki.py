@@ -129,9 +129,7 @@ def test_an_ed25519_tls_key_is_refused_before_any_handshake(pki) -> None:
     """Goal: the one kind of certificate that passes every check and fails every handshake is named at once."""
     files = pki.issue_client("bank", BANK)
     key = ed25519.Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     files.key.write_bytes(pem)
     with pytest.raises(CertificateInvalid, match="P-256"):
         files.read()
@@ -140,9 +138,7 @@ def test_an_ed25519_tls_key_is_refused_before_any_handshake(pki) -> None:
 def test_a_key_of_another_certificate_is_refused(pki) -> None:
     files = pki.issue_client("bank", BANK)
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     files.key.write_bytes(pem)
     with pytest.raises(CertificateInvalid, match="not the key of"):
         files.read()

@@ -18,20 +18,6 @@ import structlog
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from structlog.testing import capture_logs
-from tests.behaviour.fakes import (
-    BANK,
-    DOMAIN,
-    HOUSE,
-    ISSUER,
-    NETWORK,
-    OTHER_BANK,
-    PARTICIPANTS,
-    SHARD,
-    FakeNode,
-    bank_account,
-    edge,
-    transfer,
-)
 
 from clearspan.config import LimitsSection
 from clearspan.errors import ConfigError, PortInUse
@@ -47,6 +33,21 @@ from engine.errors import DiskFull
 from engine.types import AdminType, TransferKind
 from native.codes import ResultCode
 from shards.errors import NodeFailed, Overloaded, ShuttingDown
+from tests.behaviour.fakes import (
+    BANK,
+    DOMAIN,
+    HOUSE,
+    ISSUER,
+    NETWORK,
+    OTHER_BANK,
+    PARTICIPANTS,
+    SHARD,
+    FakeNode,
+    bank_account,
+    edge,
+    transfer,
+    until,
+)
 
 OK, DENIED, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
 
@@ -101,12 +102,12 @@ REQUESTS = {
 REPLIES = {rpc: getattr(pb, f"{rpc}Reply") for rpc in REQUESTS}
 
 
-async def ask(target: str, credentials: grpc.ChannelCredentials, rpc: Rpc, request, timeout: float = 10):
+async def ask(target: str, credentials: grpc.ChannelCredentials, rpc: Rpc, request, timeout_s: float = 10):
     """Return (reply, None) or (None, refusal)."""
     content = request if isinstance(request, bytes) else request.SerializeToString()
     async with grpc.aio.secure_channel(target, credentials, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         try:
-            reply = await channel.unary_unary(f"/{SERVICE_NAME}/{rpc}")(content, timeout=timeout)
+            reply = await channel.unary_unary(f"/{SERVICE_NAME}/{rpc}")(content, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             return None, refusal_of_details(error.code(), error.details(), error.trailing_metadata())
     return REPLIES[rpc].FromString(reply), None
@@ -180,7 +181,7 @@ def test_connections_that_prove_nothing_are_refused(tmp_path: Path) -> None:
                 "server's certificate": channel_credentials(pki.files("node")),
             }
             for row, credentials in rows.items():
-                _, refusal = await ask(e.target, credentials, Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS], timeout=3)
+                _, refusal = await ask(e.target, credentials, Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS], timeout_s=3)
                 assert refusal is not None, row
                 assert refusal.status is grpc.StatusCode.UNAVAILABLE, (row, refusal)
             async with grpc.aio.insecure_channel(e.target) as channel:
@@ -192,7 +193,7 @@ def test_connections_that_prove_nothing_are_refused(tmp_path: Path) -> None:
             wrong_root = grpc.ssl_channel_credentials(
                 other.authority.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
             )
-            _, refusal = await ask(e.target, wrong_root, Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS], timeout=3)
+            _, refusal = await ask(e.target, wrong_root, Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS], timeout_s=3)
             assert refusal.status is grpc.StatusCode.UNAVAILABLE
             assert e.node.submitters == []
 
@@ -203,12 +204,12 @@ def test_a_certificate_without_a_role_of_this_network_is_unauthenticated(tmp_pat
     async def test() -> None:
         async with edge(tmp_path) as e:
             nameless = issue_certificate(e.pki.path, "nameless", hosts=("localhost",), client=True)
-            _, refusal = await ask(
-                e.target, channel_credentials(nameless), Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS]
-            )
+            _, refusal = await ask(e.target, channel_credentials(nameless), Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS])
             assert (refusal.status, refusal.name) == (UNAUTHENTICATED, "role_refused")
             # The authority of a network with another name may sign for this one's server by mistake: the name decides.
-            stranger = issue_certificate(e.pki.path, "stranger", identity=Forged(NETWORK, PeerRole.BANK, 20), client=True)
+            stranger = issue_certificate(
+                e.pki.path, "stranger", identity=Forged(NETWORK, PeerRole.BANK, 20), client=True
+            )
             _, refusal = await ask(e.target, channel_credentials(stranger), Rpc.GET_STATUS, REQUESTS[Rpc.GET_STATUS])
             assert (refusal.status, refusal.name) == (UNAUTHENTICATED, "role_refused")
             assert "another network" in refusal.message
@@ -267,7 +268,10 @@ def test_a_bank_submits_what_touches_its_own_accounts(tmp_path: Path) -> None:
         async with edge(tmp_path) as e:
             for name, record, allowed in cases:
                 _, refusal = await ask(
-                    e.target, credentials_of(e, PeerRole.BANK), Rpc.SUBMIT, submit_request(transfer(99, own, other), record)
+                    e.target,
+                    credentials_of(e, PeerRole.BANK),
+                    Rpc.SUBMIT,
+                    submit_request(transfer(99, own, other), record),
                 )
                 assert (refusal is None) is allowed, name
                 # A clearing house carries anybody's: every record is signed by its payer.
@@ -513,7 +517,10 @@ def test_blocks_are_streamed_from_a_height(tmp_path: Path) -> None:
             async with grpc.aio.secure_channel(e.target, credentials_of(e, PeerRole.READER)) as channel:
                 method = channel.unary_stream(f"/{SERVICE_NAME}/StreamBlocks")
                 request = pb.StreamBlocksRequest(version=1, domain=DOMAIN, shard=SHARD, from_height=2)
-                got = [pb.StreamBlocksReply.FromString(each).signed_header async for each in method(request.SerializeToString())]
+                got = [
+                    pb.StreamBlocksReply.FromString(each).signed_header
+                    async for each in method(request.SerializeToString())
+                ]
                 assert got == e.node.headers[1:]
                 for fields, name in (({"shard": 1}, "not_found"), ({"from_height": 0}, "batch_malformed")):
                     wrong = pb.StreamBlocksRequest(version=1, domain=DOMAIN, shard=SHARD, from_height=1)
@@ -581,8 +588,7 @@ def test_a_stop_answers_what_was_taken_and_refuses_what_comes(tmp_path: Path) ->
             bank = credentials_of(e, PeerRole.BANK)
             e.node.gate.clear()
             taken = asyncio.create_task(ask(e.target, bank, Rpc.SUBMIT, WHOLE))
-            while not e.node.in_node:
-                await asyncio.sleep(0.005)
+            await until(lambda: e.node.in_node)
             async with grpc.aio.secure_channel(e.target, bank) as channel:
                 submit = channel.unary_unary(f"/{SERVICE_NAME}/Submit")
                 check = channel.unary_unary(
@@ -591,7 +597,7 @@ def test_a_stop_answers_what_was_taken_and_refuses_what_comes(tmp_path: Path) ->
                 await check(b"")
                 stopping = asyncio.create_task(e.server.stop(5))
                 while (await check(b"")).status == health_pb2.HealthCheckResponse.SERVING:
-                    await asyncio.sleep(0.005)
+                    pass
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await submit(WHOLE.SerializeToString())
                 error = caught.value
@@ -610,6 +616,7 @@ def test_a_stop_answers_what_was_taken_and_refuses_what_comes(tmp_path: Path) ->
 def test_renewed_certificates_are_taken_without_a_restart(tmp_path: Path) -> None:
     async def test() -> None:
         async with edge(tmp_path) as e:
+
             def presented() -> bytes:
                 context = ssl.create_default_context(cafile=str(e.pki.authority))
                 files = e.files(PeerRole.READER)
@@ -634,6 +641,7 @@ def test_renewed_certificates_are_taken_without_a_restart(tmp_path: Path) -> Non
 def test_old_tls_is_refused(tmp_path: Path, version: str) -> None:
     async def test() -> None:
         async with edge(tmp_path) as e:
+
             def shake() -> str | None:
                 context = ssl.create_default_context(cafile=str(e.pki.authority))
                 files = e.files(PeerRole.READER)

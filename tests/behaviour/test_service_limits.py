@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 import grpc.aio
 from structlog.testing import capture_logs
-from tests.behaviour.fakes import BANK, DOMAIN, OTHER_BANK, bank_account, edge, transfer
 
 from clearspan.pki import channel_credentials
 from clearspan.roles import PeerRole
@@ -18,6 +17,7 @@ from clearspan.service.server import SERVICE_NAME
 from clearspan.status import Refusal, refusal_of_details
 from clearspan.v1 import clearspan_pb2 as pb
 from engine.batch import BatchColumns
+from tests.behaviour.fakes import BANK, DOMAIN, OTHER_BANK, bank_account, edge, transfer, until
 
 SUBMIT = f"/{SERVICE_NAME}/Submit"
 STREAM = f"/{SERVICE_NAME}/SubmitStream"
@@ -62,11 +62,6 @@ async def outcome(call) -> Refusal | None:
     return None
 
 
-async def until(condition) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
-
-
 def test_batches_of_one_certificate_are_bounded_and_others_go_on(tmp_path: Path) -> None:
     async def test() -> None:
         async with edge(tmp_path, peer_batches_max=2) as e, channel(e) as one, channel(e, OTHER_BANK) as two:
@@ -87,7 +82,12 @@ def test_batches_of_one_certificate_are_bounded_and_others_go_on(tmp_path: Path)
 
 def test_calls_of_one_certificate_are_bounded_over_all_its_connections(tmp_path: Path) -> None:
     async def test() -> None:
-        async with edge(tmp_path, peer_rpcs_max=2) as e, channel(e) as one, channel(e) as same, channel(e, OTHER_BANK) as two:
+        async with (
+            edge(tmp_path, peer_rpcs_max=2) as e,
+            channel(e) as one,
+            channel(e) as same,
+            channel(e, OTHER_BANK) as two,
+        ):
             e.node.gate.clear()
             held = [
                 asyncio.create_task(outcome(each.unary_unary(SUBMIT)(batch(n)))) for n, each in ((1, one), (2, same))

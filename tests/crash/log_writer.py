@@ -1,6 +1,6 @@
 """A writer to be killed: appends to two shards at once and prints each number that was acknowledged.
 
-    python -m tests.crash.log_writer FOLDER COUNT BODY_BYTES
+python -m tests.crash.log_writer FOLDER COUNT BODY_BYTES
 """
 
 from __future__ import annotations

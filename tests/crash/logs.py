@@ -26,7 +26,9 @@ def body_of(shard: int, number: int, size: int | None = None) -> bytes:
     return hashlib.shake_128(f"{shard}/{number}".encode()).digest(size)
 
 
-def record_of(shard: int, number: int, previous_hash: bytes, *, epoch: int = 1, size: int | None = None, **fields) -> LogRecord:
+def record_of(
+    shard: int, number: int, previous_hash: bytes, *, epoch: int = 1, size: int | None = None, **fields
+) -> LogRecord:
     body = body_of(shard, number, size)
     values = {
         "suite": 1, "genesis_hash": GENESIS, "shard": shard, "epoch": epoch, "number": number, "time": 1_000 * number,

@@ -9,7 +9,15 @@ import pytest
 
 from engine.chain import ChainStore
 from engine.checkpoint import MANIFEST_BYTES, CheckpointStore, Manifest
-from engine.errors import AppendInvalid, ChainDamaged, CheckpointInvalid, CheckpointsUnusable, DiskFull, HeaderConflict, StoreClosed
+from engine.errors import (
+    AppendInvalid,
+    ChainDamaged,
+    CheckpointInvalid,
+    CheckpointsUnusable,
+    DiskFull,
+    HeaderConflict,
+    StoreClosed,
+)
 from engine.hashing import digest
 
 SHARD, OTHER = 257, 258
@@ -48,8 +56,18 @@ def store(tmp_path):
 def test_a_manifests_bytes_are_those_of_the_specification():
     manifest = manifest_of(SHARD, 3, b"abc")
     expected = (
-        b"CSCP" + b"\x01\x00" + b"\x00\x00" + (257).to_bytes(4, "little") + (1).to_bytes(4, "little") + (3).to_bytes(8, "little")
-        + (30).to_bytes(8, "little") + b"r" * 32 + b"h" * 32 + b"s" * 32 + digest(1, b"abc") + (3).to_bytes(8, "little")
+        b"CSCP"
+        b"\x01\x00"
+        b"\x00\x00"
+        + (257).to_bytes(4, "little")
+        + (1).to_bytes(4, "little")
+        + (3).to_bytes(8, "little")
+        + (30).to_bytes(8, "little")
+        + b"r" * 32
+        + b"h" * 32
+        + b"s" * 32
+        + digest(1, b"abc")
+        + (3).to_bytes(8, "little")
     )
     assert manifest.encode_body() == expected
     assert manifest.encode() == expected + (7).to_bytes(4, "little") + b"g" * 64
@@ -79,7 +97,12 @@ def test_the_two_newest_of_each_shard_are_kept_and_their_room_is_used_again(stor
     assert store.heights(OTHER) == [11, 10]
     assert store.load_newest(SHARD, trusting)[0].height == 11
     assert (tmp_path / "checkpoint" / "data.mdb").stat().st_size <= used + 8 * 2_600_000
-    assert sorted((anchor.shard, anchor.number) for anchor in store.log_positions()) == [(SHARD, 100), (SHARD, 110), (OTHER, 100), (OTHER, 110)]
+    assert sorted((anchor.shard, anchor.number) for anchor in store.log_positions()) == [
+        (SHARD, 100),
+        (SHARD, 110),
+        (OTHER, 100),
+        (OTHER, 110),
+    ]
 
 
 def test_no_checkpoint_is_none(store):
@@ -246,7 +269,12 @@ def test_headers_are_kept_by_height(chain, tmp_path):
     fill(chain, OTHER, range(1, 4))
     assert (chain.last(SHARD), chain.last(OTHER), chain.last(259), chain.last(1)) == (40, 3, None, None)
     block = chain.get(SHARD, 7)
-    assert (block.shard, block.height, block.signed_header, block.decision_leaves) == (SHARD, 7, signed_of(7), bytes([7]) * 48)
+    assert (block.shard, block.height, block.signed_header, block.decision_leaves) == (
+        SHARD,
+        7,
+        signed_of(7),
+        bytes([7]) * 48,
+    )
     assert chain.get(SHARD, 41) is None
     assert [one.height for one in chain.range(SHARD, 1)] == list(range(1, 41))
     assert [one.height for one in chain.range(SHARD, 38, 99)] == [38, 39, 40]

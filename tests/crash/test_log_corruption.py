@@ -90,7 +90,10 @@ def test_each_bit_of_a_header_is_covered(written, stored, prober, number):
     assert prober.deaths == 0
 
 
-@pytest.mark.parametrize(("offset", "name"), [(0, "magic"), (4, "version"), (8, "shard"), (16, "number"), (40, "genesis hash"), (136, "zero")])
+@pytest.mark.parametrize(
+    ("offset", "name"),
+    [(0, "magic"), (4, "version"), (8, "shard"), (16, "number"), (40, "genesis hash"), (136, "zero")],
+)
 def test_a_damaged_field_is_named_with_its_offset(written, stored, prober, offset, name):
     data = (written / "data.mdb").read_bytes()
     with Changed(written, flip(data, places(data, stored[4]), offset * 8 + 3)):
@@ -106,7 +109,12 @@ def test_a_sample_of_body_bits_is_covered(written, stored, prober, nightly):
         for bit in {chance.randrange(bits) for _ in range(2_000 if nightly else 60)} if bits else ():
             with Changed(written, flip(data, places(data, value), 152 * 8 + bit)):
                 finding = prober.probe(written)["finding"]
-            assert (finding["kind"], finding["what"], finding["shard"], finding["number"]) == ("corrupt", "body", SHARD, number)
+            assert (finding["kind"], finding["what"], finding["shard"], finding["number"]) == (
+                "corrupt",
+                "body",
+                SHARD,
+                number,
+            )
 
 
 def test_a_file_cut_at_any_length_is_a_torn_tail(written, prober, nightly):
@@ -116,7 +124,9 @@ def test_a_file_cut_at_any_length_is_a_torn_tail(written, prober, nightly):
     used = examine(written).pages * PAGE
     chance = random.Random(5)
     lengths = {used - 1, used - PAGE, 0, 1, 100, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE - 1, 2 * PAGE, 2 * PAGE + 1}
-    lengths |= {chance.randrange(used) for _ in range(2_000 if nightly else 200)} | {page * PAGE for page in range(0, used // PAGE, 3)}
+    lengths |= {chance.randrange(used) for _ in range(2_000 if nightly else 200)} | {
+        page * PAGE for page in range(0, used // PAGE, 3)
+    }
     for length in sorted(lengths, reverse=True):
         os.truncate(path, length)
         finding = prober.probe(written)["finding"]
@@ -141,7 +151,10 @@ def test_a_zeroed_page_is_found_or_was_free(written, stored, prober):
             assert report["records"] == 19
     assert {0, 1} <= found
     for number in (4, 10):
-        first, last = (at // PAGE for at in (places(data, stored[number])[0], places(data, stored[number])[0] + len(stored[number]) - 1))
+        first, last = (
+            at // PAGE
+            for at in (places(data, stored[number])[0], places(data, stored[number])[0] + len(stored[number]) - 1)
+        )
         assert set(range(first, last + 1)) <= found
 
 
@@ -156,7 +169,9 @@ def test_random_damage_anywhere_is_found_or_harmless(written, prober, nightly):
     for case in range(cases):
         size = chance.choice((1, 1, 2, 8, 64, 600))
         # Every other case goes for the pages that lead to the others: the metas and the trees' headers.
-        at = chance.randrange(used - size) if case % 2 else chance.randrange(used // PAGE) * PAGE + chance.randrange(200)
+        at = (
+            chance.randrange(used - size) if case % 2 else chance.randrange(used // PAGE) * PAGE + chance.randrange(200)
+        )
         with Changed(written, {at: chance.randbytes(size)}):
             report = prober.probe(written)
         if report["finding"] is None:
@@ -223,7 +238,9 @@ def test_records_in_wrong_places_are_found(written, prober, tmp_path):
     changes = {
         "of another shard": lambda edit: edit.put(SHARD, 3, edit.get(OTHER, 3)),
         "of another number": lambda edit: edit.put(SHARD, 3, edit.get(SHARD, 5)),
-        "of another epoch": lambda edit: edit.put(SHARD, 3, encode_record(record_of(SHARD, 3, bytes(edit.get(SHARD, 3)[72:104]), epoch=2))),
+        "of another epoch": lambda edit: edit.put(
+            SHARD, 3, encode_record(record_of(SHARD, 3, bytes(edit.get(SHARD, 3)[72:104]), epoch=2))
+        ),
         "cut short": lambda edit: edit.put(SHARD, 3, edit.get(SHARD, 3)[:-1]),
         "too long": lambda edit: edit.put(SHARD, 3, edit.get(SHARD, 3) + b"x"),
         "with other content, well formed": lambda edit: edit.put(

@@ -189,7 +189,8 @@ class Play:
         for account, key in ((CAROL, "other"), (DAVE, "bank")):
             self._open(account, key)
         for account in (ALICE, ALICE_2, BOB, CAROL, DAVE):
-            request = s.request(a.ACCOUNT_LIMITS, subject=account, ledger=CNY, limit_a=1000)
+            fields = {"limit_a": 1000, "limit_b": 3000 if account in (BOB, DAVE) else 0}
+            request = s.request(a.ACCOUNT_LIMITS, subject=account, ledger=CNY, **fields)
             self._administer(request, (KEYS["issuer_a"], 0), s.shard_of(account))
         issue = {"debit_account": ISSUER_ACCOUNT, "credit_account": ALICE, "amount": 10_000}
         pending = s.pending(key_id=KEYS["issuer_a"], expires_at=s.now + WINDOW_S * SECOND_NS, **issue)
@@ -300,7 +301,7 @@ class Play:
         payee = self._account(shard if payees is here else 1 - shard, payees)
         if payee == payer and not self._rarely(20):
             payee = here[1] if payer == here[0] else here[0]
-        amount = AMOUNTS[self.choose.below(5) if not self._rarely(15) else self.choose.below(len(AMOUNTS))]
+        amount = self._amount(shard, payer, payee)
         record = self._basis(shard, payer, credit_account=payee, amount=amount, flags=kind)
         if kind == r.PENDING:
             until = self._pick(0, SECOND_NS, 1, 3 * SECOND_NS, WINDOW_S * SECOND_NS)
@@ -312,6 +313,26 @@ class Play:
             flags = r.LOCK | (r.SM3_HASHLOCK if with_sm3 else 0)
             record = replace(record, flags=flags, until=until, binding=sm3(secret) if with_sm3 else sha256(secret))
         return record
+
+    def _amount(self, shard: int, payer: int, payee: int) -> int:
+        """Small, or all that a bound allows, or one more than that."""
+        how = self.choose.below(16)
+        if how < 11:
+            return AMOUNTS[how % 5]
+        if how == 11:
+            return AMOUNTS[self.choose.below(len(AMOUNTS))]
+        state = self._state(shard)
+        debit, credit = state.accounts.get(payer), state.accounts.get(payee)
+        rooms = [1]
+        if debit:
+            rooms.append(debit.credits_posted + debit.credit_limit - debit.debits_posted - debit.debits_pending)
+        if credit and credit.balance_max:
+            rooms.append(credit.balance_max - credit.credits_posted - credit.credits_pending + credit.debits_posted)
+        if how == 15 and self._rarely(4):
+            totals = state.totals[CNY]
+            rooms = [2**127 - 1 - totals.debits_posted - totals.debits_pending]
+        amount = rooms[-1 - self.choose.below(len(rooms))] + (1 if how == 14 else 0)
+        return min(max(amount, 1), 2**128 - 1)
 
     def _account(self, shard: int, candidates: tuple[int, ...]) -> int:
         """Mostly one of the first two, or another one that is open; rarely any of all."""
@@ -467,7 +488,7 @@ class Play:
             key = 0 if account == ISSUER_ACCOUNT else self._account_key(participant)
             return make(kind, participant=participant, subject=account, ledger=ledger, key_id=key, role=3), (registrar, 0), here
         if kind == a.ACCOUNT_LIMITS:
-            limits = {"limit_a": self._pick(1000, 0, 2**127, 2**128 - 1), "limit_b": self._pick(0, 50, 2000, 2**128 - 1)}
+            limits = {"limit_a": self._pick(1000, 0, 2**127, 2**128 - 1), "limit_b": self._pick(0, 50, 2000, 12_000)}
             signer = KEYS["issuer_hkd"] if self._rarely(8) else KEYS["issuer_a"]
             return make(kind, subject=account, ledger=CNY, **limits), (signer, 0), here
         if kind in (a.ACCOUNT_FREEZE, a.ACCOUNT_UNFREEZE, a.ACCOUNT_CLOSE):

@@ -1,0 +1,316 @@
+"""Breaks the kernel on purpose, one rule at a time, and says which tests see it; writes the table of MUTATIONS.md.
+
+    python -m tests.model.mutations            all of them, a few seconds each
+    python -m tests.model.mutations balance    those whose name contains the word
+
+The tree is copied and built elsewhere; nothing here is changed. A mutation that no test sees fails the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MUTATIONS", "Mutation", "main"]
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("native", "engine", "tests/model", "tests/behaviour", "tests/conftest.py", "tests/__init__.py", "pyproject.toml")
+FOLDERS = ("apply", "sha2", "sm3", "merkle")
+FLAGS = ("-std=c11", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-DCYTHON_CCOMPLEX=0", "-w")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """In `file`, `old` (found once) becomes `new`; `rule` says which requirement that breaks."""
+
+    name: str
+    rule: str
+    file: str
+    old: str
+    new: str
+
+
+APPLY = "native/apply"
+MUTATIONS = (
+    Mutation(
+        "balance rule forgets pendings", "LEDGER-2", f"{APPLY}/transfers.c",
+        "!cs_sums_within(debit->debits_pending + debit->debits_posted, amount,",
+        "!cs_sums_within(debit->debits_posted, amount,",
+    ),
+    Mutation(
+        "balance rule allows one unit more", "LEDGER-2", f"{APPLY}/transfers.c",
+        "!cs_sums_within(debit->debits_pending + debit->debits_posted, amount,",
+        "!cs_sums_within(debit->debits_pending + debit->debits_posted, amount - 1,",
+    ),
+    Mutation(
+        "balance_max forgets what is on its way in", "LEDGER-2", f"{APPLY}/transfers.c",
+        "!cs_sums_within(credit->credits_posted + credit->credits_pending, amount, credit->balance_max,",
+        "!cs_sums_within(credit->credits_posted, amount, credit->balance_max,",
+    ),
+    Mutation(
+        "pending release keeps the ledger's total", "LEDGER-3", f"{APPLY}/effects.c",
+        "ledger->debits_pending -= pending->amount;", "",
+    ),
+    Mutation(
+        "pending release keeps the payer's reservation", "SEMANTICS 1.7", f"{APPLY}/effects.c",
+        "debit->debits_pending -= pending->amount;", "",
+    ),
+    Mutation(
+        "a pending's timeout is one instant late", "LEDGER-30, post rule e", f"{APPLY}/transfers.c",
+        "request->now >= pending->due", "request->now > pending->due",
+    ),
+    Mutation(
+        "the sweep ends what is not due yet", "LEDGER-30", f"{APPLY}/step.c",
+        "due->nodes[0].key > now", "due->nodes[0].key > now + 1",
+    ),
+    Mutation(
+        "the sweep ends one more than its bound", "LEDGER-30", f"{APPLY}/step.c",
+        "i < state->limits.expire_per_batch_max", "i <= state->limits.expire_per_batch_max",
+    ),
+    Mutation(
+        "due pendings end in another order", "LEDGER-30", f"{APPLY}/pendings.c",
+        "return one->id < other->id;", "return one->id > other->id;",
+    ),
+    Mutation(
+        "overflow bound is 2^128 - 1", "LEDGER-3", f"{APPLY}/transfers.c",
+        "!cs_sums_within(ledger->debits_posted + ledger->debits_pending, amount, CS_TOTAL_MAX, 0)",
+        "!cs_sums_within(ledger->debits_posted + ledger->debits_pending, amount, CS_U128_MAX, 0)",
+    ),
+    Mutation(
+        "overflow bound forgets pendings", "LEDGER-3", f"{APPLY}/transfers.c",
+        "!cs_sums_within(ledger->debits_posted + ledger->debits_pending, amount, CS_TOTAL_MAX, 0)",
+        "!cs_sums_within(ledger->debits_posted, amount, CS_TOTAL_MAX, 0)",
+    ),
+    Mutation(
+        "undo of a run leaves moves", "LEDGER-20 f", f"{APPLY}/effects.c",
+        "unpost_sides(state, undo->ledger_index, undo->debit_index, undo->credit_index, undo->amount);", "",
+    ),
+    Mutation(
+        "undo of a run leaves a pending ended", "LEDGER-20 f", f"{APPLY}/effects.c",
+        "cs_pendings_undo_end(&state->pendings, undo->pending, undo->forget_bucket);", "",
+    ),
+    Mutation(
+        "undo of a run leaves ids", "LEDGER-20 f", f"{APPLY}/effects.c",
+        "cs_window_undo(&state->window, undo->place);", "",
+    ),
+    Mutation(
+        "undo of a run leaves leaves", "LEDGER-60", f"{APPLY}/effects.c",
+        "cs_decisions_truncate(&state->decisions, state->run_decisions);", "",
+    ),
+    Mutation(
+        "a run does not count its places", "LEDGER-20 f", f"{APPLY}/runs.c",
+        "state->window.count + count > state->limits.ids_max", "state->window.count + 1 > state->limits.ids_max",
+    ),
+    Mutation(
+        "the id window forgets a bucket early", "LEDGER-13", f"{APPLY}/step.c",
+        "cs_window_drop(&state->window, live);", "cs_window_drop(&state->window, live + 1);",
+    ),
+    Mutation(
+        "a no is not remembered", "LEDGER-61", f"{APPLY}/precedence.c",
+        "int kept = is_done(code) || (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE);",
+        "int kept = is_done(code);",
+    ),
+    Mutation(
+        "an id that its pending outlives is free", "step 19", f"{APPLY}/precedence.c",
+        "pending != CS_NONE && state->pendings.items[pending].expires_at != record->expires_at",
+        "pending == UINT32_MAX - 1",
+    ),
+    Mutation(
+        "a cancel needs one place", "cancel", f"{APPLY}/precedence.c",
+        "kind == CS_KIND_CANCEL ? 2 : 1", "1",
+    ),
+    Mutation(
+        "too_early wraps", "step 20", f"{APPLY}/precedence.c",
+        "return expires_at >= valid_for && request->now", "return request->now",
+    ),
+    Mutation(
+        "expired one instant early", "step 20", f"{APPLY}/precedence.c",
+        "if (request->now > expires_at) {", "if (request->now >= expires_at) {",
+    ),
+    Mutation(
+        "a credit message is taken twice", "LEDGER-50", f"{APPLY}/credits.c",
+        "message.sequence != state->peers[peer].received + 1 + i",
+        "message.sequence > state->peers[peer].received + 1 + i",
+    ),
+    Mutation(
+        "a return lands with the payee", "LEDGER-50", f"{APPLY}/credits.c",
+        "code = no_home(state, message->debit_account, message->ledger, &index);",
+        "code = no_home(state, message->credit_account, message->ledger, &index);",
+    ),
+    Mutation(
+        "a return is held to balance_max", "LEDGER-50", f"{APPLY}/credits.c",
+        "code = no_home(state, message->debit_account, message->ledger, &index);",
+        "cs_credit turned = *message; turned.credit_account = message->debit_account;"
+        " code = refusal(state, &turned, at, &index);",
+    ),
+    Mutation(
+        "a claim is claimed at its timelock", "LEDGER-40", f"{APPLY}/reveals.c",
+        "state->pendings.items[index].due > relay_time", "state->pendings.items[index].due >= relay_time",
+    ),
+    Mutation(
+        "a refund waits one instant", "LEDGER-40", f"{APPLY}/reveals.c",
+        "locks->count > 0 && locks->nodes[0].key <= relay_time", "locks->count > 0 && locks->nodes[0].key < relay_time",
+    ),
+    Mutation(
+        "an SM3 hashlock is opened by SHA-256", "LEDGER-40", f"{APPLY}/reveals.c",
+        "cs_sm3(out, preimage, 32);", "cs_sha256(out, preimage, 32);",
+    ),
+    Mutation(
+        "issuing takes one key", "LEDGER-10", f"{APPLY}/transfers.c",
+        "posts && request->key_lineage == pending->key_lineage", "0 && posts",
+    ),
+    Mutation(
+        "payer and payee have each other's bits", "LEDGER-10", f"{APPLY}/transfers.c",
+        "(by_payer ? payer_bit : payee_bit)", "(by_payer ? payee_bit : payer_bit)",
+    ),
+    Mutation(
+        "a freeze outlives its end", "state rule a", f"{APPLY}/transfers.c",
+        "now < account->frozen_until", "now <= account->frozen_until",
+    ),
+    Mutation(
+        "a timelock may be too near", "state rule d", f"{APPLY}/transfers.c",
+        "request->record->until < least ||", "",
+    ),
+    Mutation(
+        "a bucket of pendings stays when it is empty", "LEDGER-70", f"{APPLY}/chain.c",
+        "if (bucket->count == 0) {", "if (bucket->count == UINT64_MAX) {",
+    ),
+    Mutation(
+        "a key still decides when it is retired", "step 16", f"{APPLY}/precedence.c",
+        "key->retired_at != 0 && request->now >= key->retired_at", "key->retired_at == 1",
+    ),
+    Mutation(
+        "any participant's account key ends a pending", "step 18", f"{APPLY}/precedence.c",
+        "key->participant != cs_participant(record->credit_account)", "key->participant == 0",
+    ),
+    Mutation(
+        "one key line signs twice", "ADMIN-1", "engine/admin_rules.py",
+        "second.lineage == first.lineage", "second.id == -1",
+    ),
+    Mutation(
+        "any issuer sets any limit", "ADMIN-2 type 6", "engine/admin_rules.py",
+        "ledger is None or ledger.issuer != first.participant", "ledger is None",
+    ),
+    Mutation(
+        "a quota allows one more", "ADMIN-2 type 5", "engine/admin_rules.py",
+        "holder.accounts >= holder.accounts_max", "holder.accounts > holder.accounts_max",
+    ),
+    Mutation(
+        "an account with pendings is closed", "ADMIN-2 type 9", "engine/admin_rules.py",
+        "if account.debits_pending or account.credits_pending:", "if account.debits_pending:",
+    ),
+    Mutation(
+        "an admin refusal is not remembered", "ADMIN-3", "engine/admin_step.py",
+        "if code is not ResultCode.ACCOUNTS_FULL:", "if code is ResultCode.CREATED:",
+    ),
+)  # fmt: skip
+
+
+def _copy(to: Path) -> None:
+    for name in COPIED:
+        source = ROOT / name
+        ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
+        (to / name).parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, to / name, ignore=ignore)
+        else:
+            shutil.copy(source, to / name)
+
+
+class Kernel:
+    """The ledger's objects in a copy of the tree; one file is compiled anew and everything linked."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+        self._objects = tree / "objects"
+        self._objects.mkdir()
+        self._sources = [tree / "native/ledger.c", *(f for d in FOLDERS for f in sorted((tree / "native" / d).glob("*.c")))]
+        for source in self._sources:
+            self._compile(source)
+
+    def build(self, source: Path) -> None:
+        """Compile one source and link the extension in place."""
+        self._compile(source)
+        target = self._tree / f"native/ledger{sysconfig.get_config_var('EXT_SUFFIX')}"
+        subprocess.run(["cc", "-shared", "-o", target, *map(self._object, self._sources)], check=True)
+
+    def _object(self, source: Path) -> Path:
+        return self._objects / f"{source.parent.name}-{source.stem}.o"
+
+    def _compile(self, source: Path) -> None:
+        include = sysconfig.get_paths()["include"]
+        command = ["cc", *FLAGS, f"-I{self._tree / 'native'}", f"-I{include}", "-c", source, "-o", self._object(source)]
+        subprocess.run(command, check=True)
+
+
+BEHAVIOUR = tuple(
+    f"tests/behaviour/test_{name}.py"
+    for name in (
+        "transfers", "pending_transfers", "locks", "runs", "ids_and_time", "authority", "credits", "limits_and_overflow",
+        "result_codes",
+    )
+)  # fmt: skip
+PARTS = {
+    "scenarios on the machine": (*BEHAVIOUR, "-k", "machine"),
+    "walks": ("tests/model/test_model_equals_kernel.py", "-k", "walk_is_equal"),
+    "hypothesis": ("tests/model/test_model_equals_kernel.py", "-k", "test_model_equals_machine"),
+}
+
+
+def _first_failure(tree: Path, selection: tuple[str, ...]) -> str:
+    command = [
+        sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "--timeout", "300",
+        *selection,
+    ]  # fmt: skip
+    ran = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    seen = [line.split()[1].split("::")[-1] for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if ran.returncode < 0:
+        return f"the process ended with signal {-ran.returncode}"
+    if ran.returncode not in (0, 1):
+        raise SystemExit(ran.stdout + ran.stderr)
+    return seen[0] if seen else ""
+
+
+def _try(tree: Path, kernel: Kernel, mutation: Mutation) -> dict[str, str]:
+    path = tree / mutation.file
+    text = path.read_text()
+    if text.count(mutation.old) != 1:
+        raise SystemExit(f"{mutation.name}: {mutation.file} has its text {text.count(mutation.old)} times")
+    native = path.suffix == ".c"
+    path.write_text(text.replace(mutation.old, mutation.new))
+    try:
+        if native:
+            kernel.build(path)
+        return {part: _first_failure(tree, selection) for part, selection in PARTS.items()}
+    finally:
+        path.write_text(text)
+        if native:
+            kernel.build(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try the mutations; print a row of the table for each; 1 if one was not seen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("word", nargs="?", default="")
+    word = parser.parse_args(arguments).word
+    unseen = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        _copy(tree)
+        kernel = Kernel(tree)
+        for mutation in MUTATIONS:
+            if word in mutation.name:
+                seen = _try(tree, kernel, mutation)
+                unseen += not any(seen.values())
+                print(f"| {mutation.name} | {mutation.rule} | " + " | ".join(v or "-" for v in seen.values()) + " |", flush=True)
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
