@@ -342,11 +342,15 @@ class AdminDesk:
 
     # Money.
 
-    async def issue(self, issuer: Member, amounts: Sequence[tuple[int, int]], ledger: int | None = None) -> None:
-        """Issue (account, amount in minor units): one issuer key makes the pendings, the other posts them."""
+    async def issue(self, issuer: Member, amounts: Sequence[tuple[int, int]], ledger: int | None = None) -> list[int]:
+        """Issue (account, amount in minor units): one issuer key makes the pendings, the other posts them.
+
+        Returns the code of each post: created, or created_in_transit for an account on another shard than the issuer's.
+        """
         terms = self._ledger(ledger)
         maker, checker = issuer.signers(Role.ISSUER)[:2]
         source = ordinary_account_id(issuer.number, ISSUER_SERIAL)
+        codes: list[int] = []
         for start in range(0, len(amounts), BATCH_COUNT_MAX):
             part = amounts[start : start + BATCH_COUNT_MAX]
             expires_at = self._now() + terms.window_s * NS_PER_S // 2
@@ -380,15 +384,20 @@ class AdminDesk:
                 for pending in pendings
             ]
             await self.submit(pendings, maker)
-            await self.submit(posts, checker)
+            codes += await self.submit(posts, checker)
+        return codes
 
-    async def submit(self, transfers: Sequence[Transfer], signer: RingKey) -> None:
-        """Sign up to 8,192 transfers with one key and submit them. Raises RequestRefused at the first not done."""
+    async def submit(self, transfers: Sequence[Transfer], signer: RingKey) -> list[int]:
+        """Sign up to 8,192 transfers with one key and submit them; return their codes.
+
+        Raises RequestRefused at the first that is not done.
+        """
         columns = Signer(self.genesis, signer.ring).sign(self.domain.domain, transfers)
         reply = await self._client.submit(columns)
         for row, settled in enumerate(reply.settled.tolist()):
             if not settled:
                 raise RequestRefused(f"transfer {row + 1} of {len(transfers)}", reply[row].code)
+        return [int(code) for code in reply.codes]
 
     def _ledger(self, number: int | None) -> GenesisLedger:
         if number is None:

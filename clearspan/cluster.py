@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import selectors
 import shutil
@@ -122,7 +123,7 @@ def create_network(
     Nodes listen at port, port + 1, …, and metrics likewise; 0 lets the system choose for all. The folder must not exist
     or be empty. Raises ConfigError for that, CurrencyUnknownError, GenesisRefused for what a genesis cannot hold.
     """
-    _check_target(path, currencies)
+    _check_target(path, currencies, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -271,8 +272,10 @@ class _Maker:
         file.write_bytes(self._passphrase + b"\n")
 
 
-def _check_target(path: Path, currencies: Sequence[str]) -> None:
+def _check_target(path: Path, currencies: Sequence[str], name: str) -> None:
     """Check first, so that nothing is half made."""
+    if re.fullmatch("[a-z0-9-]{1,32}", name) is None:
+        raise ConfigError("--name", f"{name[:40]!r} is no name of a network", "use 1 to 32 of a-z, 0-9 and -")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(str(path), "already exists and is not empty", "name a new folder; nothing is overwritten")
     if not currencies:

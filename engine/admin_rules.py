@@ -445,6 +445,9 @@ def _account_key_set(context: AdminContext, request: AdminRequest, _first: Key, 
     account = _subject(context, request)
     if isinstance(account, ResultCode):
         return account
+    if account.flags & AccountFlag.ISSUER:
+        # Issuing takes two keys of role issuer; an account key would be a third way in.
+        return ResultCode.ROLE_NOT_ALLOWED
     key = _account_key(context, request, participant_of_account(request.subject), now)
     if isinstance(key, ResultCode):
         return key

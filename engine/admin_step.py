@@ -12,6 +12,7 @@ from engine.admin import NEW_KEY_SIGNS, SIGNERS
 from engine.admin_rules import AdminContext, admin_effect, malformed_code, signers_code, time_code
 from engine.admin_window import AdminEntry, AdminWindow
 from engine.batch import raw
+from engine.codes import MEANINGS, CodeClass
 from engine.genesis import plain_key
 from engine.prefix import PrefixType, signing_prefix
 from engine.types import SigningSuite
@@ -115,8 +116,8 @@ class AdminStep:
         code, assigned = admin_effect(self._context, request, first, now)
         outcome.codes[row] = code
         outcome.assigned[row] = assigned
-        if code is not ResultCode.ACCOUNTS_FULL:
-            # The table may have room again: the one refusal of the state that burns nothing (LEDGER-61).
+        if MEANINGS[code].code_class is not CodeClass.OPEN:
+            # What may still be done later (a ledger or key not known yet, a full table) burns nothing (ADMIN-3).
             self.window.add(AdminEntry(first.participant, request.id, request_digest, now, code), request.expires_at)
             self._accounts.add_decision(request_digest, now, code)
 

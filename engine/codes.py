@@ -375,7 +375,7 @@ Written by `python -m engine.codes` from the table in `engine/codes.py`; a test 
 Classes: **done** has its effect; **no** never executes, so a substitute is safe; **open** may still execute, so
 send the same bytes and nothing else; **ask** is forgotten here, look in the history. A code that **burns** spends the
 id; one with a **leaf** is in the decisions tree of its block. An admin request that the rules of its type refuse burns
-its id and has a leaf whatever the code, but for `accounts_full` (ADMIN-3).
+its id and has a leaf unless the code's class is open (ADMIN-3).
 
 | code | name | class | gRPC status | ISO 20022 | burns | leaf | next step |
 |---|---|---|---|---|---|---|---|

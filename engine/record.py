@@ -207,9 +207,9 @@ def channel_account_id(ledger: int, peer: int) -> int:
     return 1 << 64 | ledger << 32 | peer
 
 
-def suspense_account_id(participant: int, ledger: int) -> int:
-    """Return the id of a participant's suspense account on a ledger (LEDGER-1)."""
-    return participant << 96 | U32_MAX << 64 | ledger
+def suspense_account_id(participant: int, ledger: int, number: int) -> int:
+    """Return one of the ids of a participant's suspense accounts on a ledger; a shard takes its first (LEDGER-1)."""
+    return participant << 96 | U32_MAX << 64 | ledger << 32 | number
 
 
 def participant_of_account(account: int) -> int:

@@ -6,8 +6,8 @@ ids, transfer ids and other 128-bit fields are 16 bytes little-endian where a pa
 
 Faults: ShapeError for arguments that do not fit, before anything is touched. MemoryError when there is no room for a
 step; the state is as it was. InvariantBroken, with ``name``, for a log that no shard writes (time, relay height or
-channel sequence out of order: the state is as it was) or for a state that broke a rule of its own (it then refuses every
-further step). RuntimeError when two threads enter one state: steps, roots and export release the GIL.
+channel sequence out of order: the state is as it was) or for a state that broke a rule of its own (it then refuses
+every further step). RuntimeError when two threads enter one state: steps, roots and export release the GIL.
 """
 
 from collections.abc import Sequence
@@ -106,12 +106,12 @@ class _Parameters(TypedDict):
 class LedgerState:
     """All that decides a shard's answers, apart from the admin window, participants and the keys' bytes.
 
-    Every step is one whole log record: it sweeps first (LEDGER-30) and chains the bucket digests at its end, so roots are
-    right after any step. ``last_time`` is the genesis time before the first.
+    Every step is one whole log record: it sweeps first (LEDGER-30) and chains the bucket digests at its end, so that
+    roots are right after any step. ``last_time`` is the genesis time before the first.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         suite: int,
         genesis_hash: Buffer,
@@ -127,7 +127,7 @@ class LedgerState:
         expire_per_batch_max: int,
         bucket_ns: int,
         run_members_max: int,
-    ) -> None:
+    ) -> Self:
         """Register the channel accounts (LEDGER-4).
 
         slot_owner 4,096 x u32 shard ids, 4-byte aligned; peers ascending, without this shard; ledgers in genesis order:
@@ -138,14 +138,14 @@ class LedgerState:
     def load(cls, data: Buffer, **parameters: Unpack[_Parameters]) -> Self:
         """Return the state whose ``export`` gave these bytes, under the same parameters.
 
-        Raises StateBytesInvalid for any other bytes. Digests of buckets cannot be recomputed from them: compare the roots
-        with a signed state root.
+        Raises StateBytesInvalid for any other bytes. Digests of buckets cannot be recomputed from them: compare the
+        roots with a signed state root.
         """
 
     def apply_batch(self, prepared: Prepared, heads: Buffer, verdicts: Buffer, now: int) -> BatchResult:
         """Decide a batch at log time ``now``: verdicts n x u8, nonzero where the signature holds.
 
-        heads are those that ``prepared`` was made from; their length is checked, the records are read from ``prepared``.
+        heads are those that ``prepared`` was made from; their length is checked, the records are read from there.
         """
 
     def apply_credits(self, peer: int, messages: Buffer, now: int) -> bytes:
@@ -183,8 +183,8 @@ class LedgerState:
     ) -> int:
         """Register an account and return its index, or -1 when accounts_max are registered, system accounts included.
 
-        Raises ShapeError for an id that is registered (``got`` is its index), an unknown ledger, or flags beyond issuer,
-        frozen, closed and suspense. Suspense accounts that credits open may go past accounts_max.
+        Raises ShapeError for an id that is registered (``got`` is its index), an unknown ledger, or flags beyond
+        issuer, frozen, closed and suspense. Suspense accounts that credits open may go past accounts_max.
         """
 
     def find_account(self, account_id: Buffer) -> int:
@@ -225,8 +225,8 @@ class LedgerState:
 
         debit account 16, id 16, credit account 16, amount 16, posted 16, user_data 16, record digest 32, binding 32 (of
         a claimed lock the preimage), due u64 (0 never; of a lock the timelock), expires_at u64, ended_at u64, ledger
-        u32, key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed, 6 refunded),
-        zero 3.
+        u32, key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed,
+        6 refunded), zero 3.
         """
 
     def accounts_root(self) -> bytes:

@@ -223,6 +223,12 @@ AUDITS = (
 )
 
 
+PARAMETERS = frozenset((
+    "suite", "genesis_hash", "shard", "slot_map_version", "slot_owner", "peers", "ledgers", "genesis_time", "ids_max",
+    "pendings_max", "accounts_max", "expire_per_batch_max", "bucket_ns", "run_members_max",
+))
+
+
 cdef class Bytes:
     """A contiguous buffer of the caller's, held for one call."""
 
@@ -324,9 +330,6 @@ cdef class Prepared:
     cdef readonly uint32_t suite
     cdef bytes genesis_hash
 
-    def __init__(self):
-        raise TypeError("made by prepare")
-
 
 def prepare(suite, genesis_hash, heads, binding_index, bindings):
     check_suite(suite)
@@ -364,9 +367,6 @@ cdef class BatchResult:
     cdef readonly object codes
     cdef readonly object first_codes
     cdef readonly object times
-
-    def __init__(self):
-        raise TypeError("made by LedgerState.apply_batch")
 
 
 cdef class Parameters:
@@ -456,42 +456,34 @@ cdef class LedgerState:
     cdef bytes genesis_hash
     cdef bint busy
 
-    def __init__(self, *, suite, genesis_hash, shard, slot_map_version, slot_owner, peers, ledgers, genesis_time,
-                 ids_max, pendings_max, accounts_max, expire_per_batch_max, bucket_ns, run_members_max):
-        cdef Parameters parameters = Parameters()
-        parameters.fill({key: value for key, value in locals().items() if key not in {"self", "parameters"}})
-        if self.state != NULL:
-            raise TypeError("a state is made once")
-        self.state = cs_state_new(&parameters.c)
+    def __cinit__(self, *, _data=None, **parameters):
+        cdef Parameters laid_out = Parameters()
+        cdef Bytes source
+        cdef int result
+        if parameters.keys() != PARAMETERS:
+            raise TypeError(f"parameters are {', '.join(sorted(PARAMETERS))}")
+        laid_out.fill(parameters)
+        self.genesis_hash = laid_out.genesis_hash
+        self.state = cs_state_new(&laid_out.c) if _data is None else cs_state_new_empty(&laid_out.c)
         if self.state == NULL:
             raise MemoryError
-        self.genesis_hash = parameters.genesis_hash
+        if _data is not None:
+            source = Bytes(_data)
+            with nogil:
+                result = cs_import(self.state, source.at, <uint64_t>source.length)
+            if result == CS_BYTES_INVALID:
+                raise StateBytesInvalid(source.length)
+            check(result)
 
     @classmethod
     def load(cls, data, **parameters):
-        cdef Parameters laid_out = Parameters()
-        cdef LedgerState loaded = cls.__new__(cls)
-        cdef Bytes source = Bytes(data)
-        cdef int result
-        laid_out.fill(parameters)
-        loaded.state = cs_state_new_empty(&laid_out.c)
-        if loaded.state == NULL:
-            raise MemoryError
-        with nogil:
-            result = cs_import(loaded.state, source.at, <uint64_t>source.length)
-        if result == CS_BYTES_INVALID:
-            raise StateBytesInvalid(source.length)
-        check(result)
-        loaded.genesis_hash = laid_out.genesis_hash
-        return loaded
+        return cls.__new__(cls, _data=data, **parameters)
 
     def __dealloc__(self):
         cs_state_free(self.state)
 
     cdef int enter(self) except -1:
-        """Refuse a second thread, and a state that was never made."""
-        if self.state == NULL:
-            raise TypeError("not initialised")
+        """Refuse a second thread."""
         if self.busy:
             raise RuntimeError("another thread is inside this state")
         return 0

@@ -48,21 +48,30 @@ def issue(
     from clearspan.cli.session import Session
     from clearspan.currencies import to_minor
     from clearspan.iso20022.accounts import format_account
+    from engine.codes import code_name
 
     session = Session.open(network_path, timeout_s)
     domain, ledger = session.ledger(ledger_name)
     minor = to_minor(amount, ledger.currency)
     issuer = Member(ledger.issuer, "issuer", session.network.load_keys(domain.domain, ledger.issuer))
 
-    async def send() -> None:
+    async def send() -> list[int]:
         async with session.connect(domain.domain, speaker) as client:
-            await session.desk(client, domain.domain).issue(issuer, [(account, minor)], ledger.ledger)
+            return await session.desk(client, domain.domain).issue(issuer, [(account, minor)], ledger.ledger)
 
-    asyncio.run(send())
+    (code,) = asyncio.run(send())
     output = Output(as_json=as_json)
     found = money(minor, ledger.currency, ledger.scale)
-    output.document({"ledger": ledger.ledger, "account": format_account(account), "amount": found, "settled": True})
-    output.line(f"{found['text']} issued to {format_account(account)}")
+    output.document(
+        {
+            "ledger": ledger.ledger,
+            "account": format_account(account),
+            "amount": found,
+            "code": code_name(code),
+            "settled": True,
+        }
+    )
+    output.line(f"{code_name(code)}: {found['text']} issued to {format_account(account)}")
 
 
 @command.command("redeem")

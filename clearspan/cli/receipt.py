@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clearspan.cli.session import Session
+    from clearspan.client import AsyncClient
     from engine.block import Decision, DecisionProof
     from engine.genesis import Genesis
 
@@ -47,7 +48,7 @@ def command() -> None:
 @command.command("get")
 @click.option("--digest", help="Record digest, 64 hexadecimal digits, as submit and transfer print it.")
 @click.option("--id", "transfer_id", type=TRANSFER_ID, help="The transfer's id, together with --account.")
-@click.option("--account", type=ACCOUNT, help="An account of the transfer, to find it by its id.")
+@click.option("--account", type=ACCOUNT, help="The account that paid, to find the transfer by its id.")
 @click.option("--out", type=OUT_FILE, required=True, help="File to write the proof to.")
 @domain_option
 @as_option("operator")
@@ -119,20 +120,20 @@ async def _get(
             await asyncio.sleep(_RETRY_S)
 
 
-async def _find(client: Any, transfer_id: int, account: int) -> bytes:
+async def _find(client: AsyncClient, transfer_id: int, account: int) -> bytes:
     from clearspan.errors import Refused
     from clearspan.iso20022.accounts import format_account
+    from engine.record import Transfer
 
     looked_at = 0
     async for view in client.statement(account):
-        if view.transfer.id == transfer_id:
-            digest: bytes = view.digest
-            return digest
+        if isinstance(view.body, Transfer) and view.body.id == transfer_id:
+            return view.digest
         looked_at += 1
         if looked_at >= _STATEMENT_MAX:
             break
     message = f"no transfer {transfer_id:032x} among the newest {looked_at} of {format_account(account)}"
-    raise Refused(0, "not_found", message, "name it by its digest")
+    raise Refused(0, "not_found", message, "name the account that paid, or the transfer's digest")
 
 
 @command.command("verify")

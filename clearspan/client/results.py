@@ -205,7 +205,10 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class TransferView:
-    """A decision and where it stands: of a transfer, or of a credit that arrived from another shard (docs/spec/05)."""
+    """A decision and where it stands: of a transfer, or of a credit that arrived from another shard (docs/spec/05).
+
+    code is 0 for a credit of which the node's index keeps only that it arrived.
+    """
 
     body: Transfer | Credit
     digest: bytes
@@ -227,8 +230,8 @@ class TransferView:
 
     @property
     def name(self) -> str:
-        """The decision's name."""
-        return code_name(self.code)
+        """The decision's name; "arrived" where only that is known of a credit."""
+        return code_name(self.code) if self.code else "arrived"
 
 
 @dataclass(frozen=True, slots=True)

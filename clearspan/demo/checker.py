@@ -13,16 +13,15 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import uvloop
 
 from clearspan.acknowledgements import AcknowledgementFile
 from clearspan.client import AsyncClient, RetryPolicy
-from clearspan.demo.children import end_with_parent, say
+from clearspan.demo.children import end_with_parent, run_to_end, say
 from clearspan.demo.client import acknowledgement_path
 from clearspan.network import Network
 from clearspan.population import tls_files
@@ -67,7 +66,8 @@ class Findings:
 
     def encode(self) -> dict[str, Any]:
         """Return the fields for JSON; the amount as a string."""
-        return {**asdict(self), "amount": str(self.amount)}
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**plain, "amount": str(self.amount)}
 
     @classmethod
     def decode(cls, tree: Mapping[str, Any]) -> Self:
@@ -182,8 +182,7 @@ def main(arguments: list[str]) -> None:
     """Read everything back; the exit code says only whether it could be asked."""
     network, work, parent = arguments
     end_with_parent(int(parent))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(Network.load(Path(network)), Path(work)))
+    run_to_end(_run(Network.load(Path(network)), Path(work)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -9,16 +10,19 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from typing import IO, TYPE_CHECKING, Any, Final, Self
+
+import uvloop
 
 from clearspan.errors import ClearspanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Coroutine, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Child", "ChildFailed", "end_with_parent", "say"]
+__all__ = ["Child", "ChildFailed", "end_with_parent", "run_to_end", "say"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _LAST_WORDS: Final = 1_500
@@ -45,6 +49,19 @@ def end_with_parent(parent_pid: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(130)
+
+
+def run_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run a process's work; what it fails with is printed whole to standard error and ends the process."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        traceback.print_exception(error)
+        sys.exit(getattr(error, "exit_code", 5))
 
 
 class Child:

@@ -13,26 +13,23 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import traceback
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import uvloop
-
 from clearspan.acknowledgements import AcknowledgementFile
 from clearspan.administration import MemberPlan
 from clearspan.client import RetryPolicy
-from clearspan.demo.children import end_with_parent, say
+from clearspan.demo.children import end_with_parent, run_to_end, say
 from clearspan.demo.files import settle_files
 from clearspan.demo.kinds import KindsScript
 from clearspan.demo.plan import EXAMPLES, DemoPlan
 from clearspan.errors import ClearspanError
 from clearspan.iso20022 import read_directory
+from clearspan.keys import ScryptCost
 from clearspan.load import LoadOutcome, LoadPlan, drive, signed_batches
 from clearspan.network import DEVELOPMENT_COST_N, Network
-from clearspan.keys import ScryptCost
 from clearspan.population import Crowd, DomainDesk, crowd_plans
 from engine.codes import ResultCode, code_name
 from engine.types import SigningSuite
@@ -137,14 +134,11 @@ class _Client:
         directory = read_directory((EXAMPLES / "directory.toml").read_bytes())
         banks = [each for each in directory.participants if each.ledger == desk.ledger.ledger]
         members = await desk.desk.add_members([MemberPlan(bank.number, bank.bic) for bank in banks])
-        wanted = [
-            (member, account) for member, bank in zip(members, banks, strict=True) for account in bank.accounts
-        ]
+        wanted = [(member, account) for member, bank in zip(members, banks, strict=True) for account in bank.accounts]
         await desk.desk.open_many(wanted)
         await desk.fund([account for _, account in wanted], directory.opening_balance)
         desk.keep(members)
-        payers = self._payers(domain)
-        payers.mkdir(mode=0o700, parents=True)
+        payers = self._folder(domain, "payers")
         for member in members:
             member.ring.save(
                 payers / f"{member.number}.key", self._network.passphrase(), ScryptCost(n=DEVELOPMENT_COST_N)
@@ -154,15 +148,17 @@ class _Client:
         plans = crowd_plans(self._network, domain.number, 1, keys=plan.keys_per_bank, suite=SigningSuite.SM2)
         domain.sm2 = await desk.add_crowd(plans, plan.accounts_per_bank, plan.funds_each)
 
-    def _payers(self, domain: _Domain) -> Path:
-        """Return the folder with the keys of the payers of a domain's example files."""
-        return self._work / f"payers-{domain.number}"
+    def _folder(self, domain: _Domain, name: str) -> Path:
+        """Return a folder of one domain: the keys of its payers, or its signed files."""
+        path = self._work / f"{name}-{domain.number}"
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
 
     async def _files(self, domain: _Domain) -> None:
         """Let the payers sign and the clearing house submit; keep what was answered."""
         forged = domain.number == len(self._domains)
-        work = self._work / f"files-{domain.number}"
-        answers = await settle_files(self._network, domain.number, self._payers(domain), work, forged=forged)
+        keys, work = self._folder(domain, "payers"), self._folder(domain, "files")
+        answers = await settle_files(self._network, domain.number, keys, work, forged=forged)
         for entry in answers.acknowledgements:
             domain.file.append(entry)
         say("files", domain=domain.number, payments=answers.payments, repeated=answers.repeated)
@@ -268,15 +264,7 @@ def main(arguments: list[str]) -> None:
     network, work, plan, parent = arguments
     end_with_parent(int(parent))
     client = _Client(Network.load(Path(network)), Path(work), DemoPlan.decode(plan))
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(client.run())
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        traceback.print_exception(error)
-        sys.exit(getattr(error, "exit_code", 5))
+    run_to_end(client.run())
 
 
 if __name__ == "__main__":

@@ -68,11 +68,11 @@ def forge(network: Network, source: Path, target: Path) -> None:
 async def settle_files(network: Network, domain: int, keys: Path, work: Path, *, forged: bool) -> FileAnswers:
     """Sign all example files of a domain's currency with the payers' keys and submit them in the order of their names.
 
+    Batch files go to ``work``, a folder that exists.
     ``forged`` sends the altered copy first: it is refused, burns nothing, and the true payment settles after it.
     """
     currency = network.genesis.domain(domain).ledgers[0].currency.lower()
     sources = sorted(EXAMPLES.glob(f"{currency}-*.xml"))
-    work.mkdir(parents=True, exist_ok=True)
     place = ("--network", str(network.path), "--json")
     directory = ("--directory", str(EXAMPLES / "directory.toml"))
     await _clearspan("sign", *map(str, sources), "--keys", str(keys), *directory, "--out", str(work), *place)

@@ -1,7 +1,7 @@
 """Every kind of transfer that one domain offers, once or more: holds, posts, voids, an expiry, runs that hold and fail.
 
-It promises what each answer must be beside the records themselves. It picks accounts by slot, because a run stays on one
-shard, and sends nothing.
+It promises what each answer must be beside the records themselves. It picks accounts by slot, because a run stays on
+one shard, and sends nothing.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class DemoPlan:
     banks: int = 4
     accounts_per_bank: int = 64
     keys_per_bank: int = 8
-    funds_each: int = 10**12
+    funds_each: int = 10**9
     """Minor units issued to each account of a load: more than it can pay away."""
     window_s: int = 600
     """Validity window of the ledgers: long enough for a slow machine to send again after the kill."""

@@ -36,12 +36,14 @@ static uint16_t refusal(const cs_state *state, const cs_credit *message, const a
                : 0;
 }
 
-/* The suspense account of the participant, registered now if it is missing. */
+/* The suspense account of the participant on this shard, registered now if it is missing: the first of its ids whose
+ * slot is here (LEDGER-1), so that its owner's transfers out of it find their way. */
 static uint32_t suspense(cs_state *state, const cs_credit *message, cs_u128 owner, uint64_t now) {
-    cs_account account = {.id = cs_suspense_id(cs_participant(owner), message->ledger),
-                          .opened_at = now,
-                          .ledger = message->ledger,
-                          .flags = CS_ACCOUNT_IS_SUSPENSE};
+    cs_account account = {.opened_at = now, .ledger = message->ledger, .flags = CS_ACCOUNT_IS_SUSPENSE};
+    uint32_t number = 0;
+    do {
+        account.id = cs_suspense_id(cs_participant(owner), message->ledger, number++);
+    } while (!cs_is_local(state, account.id) && number != 0);
     uint32_t index = cs_accounts_find(&state->accounts, account.id);
     return index != CS_NONE ? index : cs_accounts_append(&state->accounts, &account);
 }

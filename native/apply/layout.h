@@ -129,8 +129,8 @@ static inline int cs_reserved(cs_u128 account) {
     return participant == 0 || participant == UINT32_MAX;
 }
 
-static inline cs_u128 cs_suspense_id(uint32_t participant, uint32_t ledger) {
-    return (cs_u128)participant << 96 | (cs_u128)UINT32_MAX << 64 | ledger;
+static inline cs_u128 cs_suspense_id(uint32_t participant, uint32_t ledger, uint32_t number) {
+    return (cs_u128)participant << 96 | (cs_u128)UINT32_MAX << 64 | (cs_u128)ledger << 32 | number;
 }
 
 static inline cs_u128 cs_channel_id(uint32_t ledger, uint32_t peer) {

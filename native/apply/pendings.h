@@ -35,9 +35,10 @@ typedef struct {
     uint32_t made_before, made_after;     /* all pendings, in order of creation */
     uint32_t same_before, same_after;     /* open locks of one hashlock; before the first stands the last */
     uint32_t forget_before, forget_after; /* ended ones of one forget bucket */
+    uint64_t revealed_height;             /* of the first open lock of a hashlock: the relay block that walked its list */
 } cs_pending;
 #define CS_PENDING_BYTES 200
-_Static_assert(sizeof(cs_pending) == 240, "pending");
+_Static_assert(sizeof(cs_pending) == 256, "pending");
 _Static_assert(offsetof(cs_pending, due) == 160 && offsetof(cs_pending, debit_index) == CS_PENDING_BYTES, "pending");
 
 typedef struct {

@@ -100,16 +100,25 @@ static void hash_preimage(uint8_t out[32], const uint8_t *preimage, int sm3) {
     }
 }
 
-static void reveal(cs_state *state, const uint8_t preimage[32], uint64_t relay_time, uint64_t now) {
+/* A reveal that stands twice in a block walks its locks once: what it left is past its timelock. */
+static void reveal(cs_state *state, const uint8_t preimage[32], uint64_t height, uint64_t relay_time, uint64_t now) {
     for (int sm3 = 0; sm3 < 2; sm3++) {
         uint8_t hashlock[32];
         hash_preimage(hashlock, preimage, sm3);
-        for (uint32_t index = cs_pendings_find_locks(&state->pendings, hashlock, sm3); index != CS_NONE;) {
+        uint32_t index = cs_pendings_find_locks(&state->pendings, hashlock, sm3);
+        if (index != CS_NONE && state->pendings.items[index].revealed_height == height) {
+            continue;
+        }
+        while (index != CS_NONE) {
             uint32_t next = state->pendings.items[index].same_after;
             if (state->pendings.items[index].due > relay_time && state->fault == 0) {
                 claim(state, index, preimage, now);
             }
             index = next;
+        }
+        index = cs_pendings_find_locks(&state->pendings, hashlock, sm3);
+        if (index != CS_NONE) {
+            state->pendings.items[index].revealed_height = height;
         }
     }
 }
@@ -165,7 +174,7 @@ int cs_apply_relay(cs_state *state, uint64_t height, uint64_t relay_time, const 
     }
     cs_step_begin(state, time);
     for (uint32_t i = 0; i < count; i++) {
-        reveal(state, preimages + 32 * (size_t)i, relay_time, time);
+        reveal(state, preimages + 32 * (size_t)i, height, relay_time, time);
     }
     refund_due(state, relay_time, time);
     state->relay_height = height;

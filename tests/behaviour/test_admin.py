@@ -318,7 +318,7 @@ def test_account_open_refuses_in_its_order(ready: DomainOnLog) -> None:
     for fields, code in (
         ({"ledger": 2}, Code.LEDGER_NOT_FOUND),
         ({"subject": ordinary_account_id(BANK_B, 1)}, Code.ACCOUNT_NOT_OF_PARTICIPANT),
-        ({"subject": suspense_account_id(BANK_A, 1)}, Code.ADMIN_FIELD_NOT_ALLOWED),
+        ({"subject": suspense_account_id(BANK_A, 1, 0)}, Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"subject": account | 1 << 64}, Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"subject": ready.a}, Code.ACCOUNT_EXISTS),
         ({"key_id": 99}, Code.KEY_NOT_FOUND),

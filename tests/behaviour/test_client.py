@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from clearspan.client import AsyncClient, Client, RetryPolicy
 from clearspan.client.core import Attempt, ClientCore, Pause, StreamCore, encode_submit
 from clearspan.client.results import BatchResult, major_units
 from clearspan.errors import Refused, TimedOut, Unreachable, VerificationFailed
-from clearspan.keys import KeyRing
+from clearspan.keys import KeyRing, ScryptCost
 from clearspan.pki import create_development_pki
 from clearspan.roles import Identity, PeerRole
 from clearspan.service import SettlementServer
@@ -594,6 +595,33 @@ def test_the_client_for_threads_does_the_same(tmp_path: Path) -> None:
             await asyncio.get_running_loop().run_in_executor(None, use)
 
     run(test())
+
+
+def test_the_example_settles_one_transfer(tmp_path: Path, capsys) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "settle_one.py"))
+
+    async def test() -> None:
+        async with edge(tmp_path / "tls") as e:
+            e.node.open_account(BANK, 1, posted=500)
+            e.node.ring.save(tmp_path / "ring.json", b"passphrase", ScryptCost(n=1 << 10))
+            (tmp_path / "passphrase").write_bytes(b"passphrase\n")
+            (tmp_path / "passphrase").chmod(0o600)
+            name = str(e.files().certificate).removesuffix(".pem")
+            arguments = [
+                e.target,
+                name,
+                tmp_path / "ring.json",
+                tmp_path / "passphrase",
+                f"{OWN:032x}",
+                f"{OTHER:032x}",
+                5,
+            ]
+            run_it = asyncio.get_running_loop().run_in_executor
+            assert await run_it(None, example["main"], [str(each) for each in arguments]) == 0
+            assert len(e.node._decided) == 1
+
+    run(test())
+    assert "created: " in capsys.readouterr().out
 
 
 def test_an_attempt_that_hangs_is_timed_out(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_account_ids_name_their_participant_and_kind() -> None:
     """LEDGER-1."""
     assert participant_of_account(ordinary_account_id(7, 2**64 - 1)) == 7
     assert channel_account_id(5, 0x101) == 1 << 64 | 5 << 32 | 0x101
-    assert suspense_account_id(7, 5) == 7 << 96 | 0xFFFFFFFF << 64 | 5
+    assert suspense_account_id(7, 5, 3) == 7 << 96 | 0xFFFFFFFF << 64 | 5 << 32 | 3
     for participant in (0, 2**32 - 1):
         with pytest.raises(EncodingError):
             ordinary_account_id(participant, 1)

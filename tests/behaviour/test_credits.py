@@ -6,11 +6,11 @@ import pytest
 
 from native.codes import ResultCode as Code
 from tests.model import record as r
-from tests.model.accounts import SUSPENSE, channel_account_id, suspense_account_id
+from tests.model.accounts import SUSPENSE, channel_account_id
 from tests.model.credits import CLAIM_MESSAGE, CREDIT_MESSAGE, RETURN_MESSAGE, Message
 from tests.model.fixtures import bank, mode, opened  # noqa: F401
 from tests.model.hashes import sha256
-from tests.model.stage import ALICE, BANK, CAROL, CNY, DAVE, DOMAIN, HKD, OTHER_BANK, account_on
+from tests.model.stage import ALICE, BANK, CAROL, CNY, DAVE, DOMAIN, HKD, OTHER_BANK, account_on, suspense_on
 
 SHARD_0, SHARD_1 = DOMAIN << 8, DOMAIN << 8 | 1
 SECRET = b"s" * 32
@@ -100,7 +100,7 @@ def test_a_return_to_a_closed_account_lands_in_suspense(bank):
     assert bank.code(bank.plain(credit_account=MISSING, amount=70)) == Code.CREATED_IN_TRANSIT
     assert bank.close(ALICE).code == Code.CREATED
     assert bank.deliver() == [Code.CREDIT_ACCOUNT_NOT_FOUND, Code.RETURNED]
-    suspense = suspense_account_id(BANK, CNY)
+    suspense = suspense_on(0, BANK, CNY)
     assert bank.balance(suspense, 0) == (0, 0, 0, 70)
     leaf = bank.leaf(suspense, 0)
     assert int.from_bytes(leaf[144:146], "little") == SUSPENSE
@@ -109,7 +109,7 @@ def test_a_return_to_a_closed_account_lands_in_suspense(bank):
 
 def test_a_claim_never_returns(bank):
     """LEDGER-50: kind claim lands in suspense in the payee's name, once registered and then again."""
-    suspense = suspense_account_id(OTHER_BANK, CNY)
+    suspense = suspense_on(1, OTHER_BANK, CNY)
     for total in (60, 120):
         assert bank.code(bank.lock(sha256(SECRET), credit_account=MISSING, amount=60)) == Code.CREATED
         bank.relay(SECRET)
@@ -169,4 +169,4 @@ def test_a_payer_elsewhere_may_be_unknown_here(bank):
     """A return for an account that does not exist lands in its participant's suspense account."""
     data = message(bank, 1, RETURN_MESSAGE, debit_account=account_on(1, BANK, 9), reason=136)
     assert bank.shards[1].apply_credits(SHARD_0, data, bank.now) == [Code.RETURNED]
-    assert bank.balance(suspense_account_id(BANK, CNY), 1) == (0, 0, 0, 5)
+    assert bank.balance(suspense_on(1, BANK, CNY), 1) == (0, 0, 0, 5)

@@ -70,5 +70,5 @@ def channel_account_id(ledger: int, peer: int) -> int:
     return 1 << 64 | ledger << 32 | peer
 
 
-def suspense_account_id(participant: int, ledger: int) -> int:
-    return participant << 96 | 0xFFFFFFFF << 64 | ledger
+def suspense_account_id(participant: int, ledger: int, number: int) -> int:
+    return participant << 96 | 0xFFFFFFFF << 64 | ledger << 32 | number

@@ -140,10 +140,16 @@ def decide_admin(
         code = Code.CREATED
     except _Refused as refused:
         code = refused.code
-    if code != Code.ACCOUNTS_FULL:
+    if code not in _OPEN_AT_STATE:
         state.admin_ids.add(window_key, Entry(body, digest, code, now), request.expires_at + _WINDOW_NS)
         state.leaf(digest, now, code)
     return AdminAnswer(code, 0, now, assigned)
+
+
+# Refusals of the state after which the same bytes may still be done: they burn nothing (ADMIN-3).
+_OPEN_AT_STATE = {
+    Code.LEDGER_NOT_FOUND, Code.WRONG_SHARD, Code.KEY_NOT_FOUND, Code.ACCOUNTS_FULL, Code.ADMIN_FIELD_NOT_ALLOWED,
+}  # fmt: skip
 
 
 def _malformed(request: AdminRequest) -> Code | None:
@@ -392,6 +398,7 @@ def _quota_set(state: State, q: AdminRequest, _signers: tuple[int, int], _now: i
 def _account_key_set(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
     _demand(state.is_here(q.subject), Code.WRONG_SHARD)
     account = _subject(state, q)
+    _demand(not account.flags & ISSUER, Code.ROLE_NOT_ALLOWED)
     account.key_lineage = _account_key(state, q, participant_of(q.subject), now).lineage
 
 

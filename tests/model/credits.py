@@ -128,5 +128,6 @@ def _land_return(state: State, peer: int, message: Message, now: int) -> ResultC
 
 
 def _suspense(state: State, message: Message, owner: int, now: int) -> Account:
-    id_ = suspense_account_id(participant_of(owner), message.ledger)
+    ids = (suspense_account_id(participant_of(owner), message.ledger, number) for number in range(2**32))
+    id_ = next(id_ for id_ in ids if state.genesis.shard_of(id_) == state.shard)
     return state.accounts.setdefault(id_, Account(id_, message.ledger, flags=SUSPENSE, opened_at=now))

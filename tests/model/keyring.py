@@ -7,7 +7,7 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["public_key", "sign_with"]
+__all__ = ["can_sign", "public_key", "sign_with"]
 
 
 @cache
@@ -24,6 +24,11 @@ def public_key(number: int) -> bytes:
     key = _private(number).public_key().public_bytes_raw().ljust(64, b"\x00")
     _numbers[key] = number
     return key
+
+
+def can_sign(suite: int, key: bytes) -> bool:
+    """Say whether a signature of this ring can hold under a public key."""
+    return suite == 1 and key in _numbers
 
 
 def sign_with(key: bytes, message: bytes) -> bytes:

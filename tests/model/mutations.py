@@ -259,7 +259,7 @@ BEHAVIOUR = tuple(
 PARTS = {
     "scenarios on the machine": (*BEHAVIOUR, "-k", "machine"),
     "walks": ("tests/model/test_model_equals_kernel.py", "-k", "walk_is_equal"),
-    "hypothesis": ("tests/model/test_model_equals_kernel.py", "-k", "test_model_equals_machine"),
+    "hypothesis": ("tests/model/test_model_equals_kernel.py", "-k", "test_model_equals_machine", "--hypothesis-profile", "unshrunk"),
 }
 
 

@@ -15,7 +15,7 @@ from tests.model.accounts import CLOSED, ISSUER, participant_of
 from tests.model.adapter import Equal, ModelSubject, make_subject
 from tests.model.genesis import SECOND_NS
 from tests.model.hashes import sha256, sm3
-from tests.model.keyring import public_key
+from tests.model.keyring import can_sign, public_key
 from tests.model.pendings import OPEN
 from tests.model.record import Transfer, derive_claim, derive_refund
 from tests.model.stage import (
@@ -473,6 +473,8 @@ class Play:
         if self._rarely(12):
             signers = (self._pick(1, 3, 8, 999), self._pick(0, 2, 3, 1, a.NEW_KEY))
         verdicts = (0, 1) if self._rarely(20) else (1, 0) if self._rarely(20) else (1, 1)
+        if signers[1] == a.NEW_KEY and not can_sign(request.suite, request.public_key):
+            verdicts = (verdicts[0], 0)
         return request, signers, verdicts, shards
 
     def _admin_request(self) -> tuple[a.AdminRequest, tuple[int, int], int]:

@@ -50,6 +50,7 @@ def _settings(examples: int) -> settings:
     return settings(max_examples=examples, deadline=None, suppress_health_check=checks, print_blob=True)
 
 
+@pytest.mark.timeout(900)  # of which it needs more than seconds only to shrink what it found
 @_settings(150)
 @given(data=st.data(), genesis=st.integers(0, len(GENESES) - 1), steps=st.integers(1, 20))
 def test_model_equals_machine(data, genesis, steps):

@@ -1,0 +1,323 @@
+"""Puts the demonstration together: a network, its nodes, the client, the kill, the checker, the audits, the report.
+
+It promises that no process and, unless asked to keep it, no folder is left behind, however the run ends; and that it
+counts nothing itself: numbers come from the checker's look-ups and from the audits of the stopped nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clearspan.cluster import Cluster, create_network
+from clearspan.demo.checker import Findings
+from clearspan.demo.children import Child, ChildFailed
+from clearspan.demo.report import DemoReport, KillReport, LedgerLine
+from clearspan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from clearspan.demo.plan import DemoPlan
+    from clearspan.demo.progress import DemoProgress
+    from clearspan.network import Network
+
+__all__ = ["DemoHooks", "Stage", "run_demo", "workspace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a demonstration stands: the network folder and the folder of the client's own files."""
+
+    network: Network
+    work: Path
+
+    def data(self, domain: int) -> Path:
+        """Return a node's data directory."""
+        return self.network.node_folder(domain) / "data"
+
+
+def _nothing(stage: Stage) -> None:
+    del stage
+
+
+@dataclass(frozen=True, slots=True)
+class DemoHooks:
+    """What a test does between two phases, to see that the report notices: nothing unless told."""
+
+    before_check: Callable[[Stage], None] = _nothing
+    before_audit: Callable[[Stage], None] = _nothing
+
+
+@dataclass(slots=True)
+class _Load:
+    """The load as the client tells of it, and the kill in its middle."""
+
+    answered: Counter[int] = field(default_factory=Counter)
+    at_kill: Counter[int] | None = None
+    at_restart: Counter[int] | None = None
+    recovered_in_ms: int = 0
+
+
+@contextmanager
+def workspace(directory: Path | None, *, keep: bool) -> Iterator[Path]:
+    """Give a folder that is removed at the end, or stays when that is asked for.
+
+    Raises ConfigError for a directory that exists and is not empty.
+    """
+    if directory is not None and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError("--directory", f"{directory} is not empty", "name a new folder; nothing is overwritten")
+    made_parent = directory is not None and not directory.exists()
+    if directory is None:
+        path = Path(tempfile.mkdtemp(prefix="clearspan-demo-"))
+    else:
+        path = directory.resolve()
+        path.mkdir(parents=True, exist_ok=True)
+    kept = False
+    try:
+        yield path
+        kept = keep
+    finally:
+        if not kept:
+            shutil.rmtree(path, ignore_errors=True)
+            if directory is not None and not made_parent:
+                path.mkdir()
+
+
+def run_demo(plan: DemoPlan, path: Path, progress: DemoProgress, hooks: DemoHooks | None = None) -> DemoReport:
+    """Run the whole demonstration in an empty folder; the nodes are stopped when it returns. Use the main thread.
+
+    Raises ConfigError, ClusterFailed, ChildFailed when it cannot be carried through; what it finds wrong is in the
+    report instead.
+    """
+    hooks = hooks or DemoHooks()
+    plan.check()
+    began = time.monotonic_ns()
+    progress.step("making a network: keys, certificates, genesis")
+    network = create_network(
+        path / "network", plan.currencies, name="demo", port=0, metrics_port=0, window_s=plan.window_s
+    )
+    work = path / "client"
+    work.mkdir()
+    stage = Stage(network, work)
+    progress.step("starting the nodes")
+    with Cluster(network) as cluster:
+        load, files, done = _client(plan, stage, cluster, progress)
+        hooks.before_check(stage)
+        progress.step("reading every acknowledged transfer back, in a second process")
+        findings = _check(stage)
+        progress.step("stopping the nodes")
+    hooks.before_audit(stage)
+    progress.step("auditing the stopped logs: executing them again, checking every signature again")
+    audits = _audit(stage)
+    return _Accounts(plan, network, load, files, done, findings, audits).report(began, progress.phases_ms)
+
+
+def _client(
+    plan: DemoPlan, stage: Stage, cluster: Cluster, progress: DemoProgress
+) -> tuple[_Load, list[dict[str, Any]], dict[str, Any]]:
+    """Run the client to its end, and kill and restart one node while its load is on its way."""
+    load, files, done = _Load(), [], {}
+    names = {domain.domain: domain.ledgers[0].currency for domain in stage.network.genesis.domains}
+    arguments = [
+        "-m",
+        "clearspan.demo.client",
+        str(stage.network.path),
+        str(stage.work),
+        plan.encode(),
+        str(os.getpid()),
+    ]
+    with Child("client", arguments, stage.work / "client.log") as client:
+        for event in client.events():
+            match event:
+                case {"event": "phase", "title": title}:
+                    progress.step(title)
+                case {"event": "files"}:
+                    files.append(event)
+                case {"event": "progress", "domain": domain, "answered": answered, "of": of}:
+                    load.answered[domain] = answered
+                    progress.load(names[domain], answered, of)
+                    _kill_and_restart(plan, load, cluster, progress, names)
+                case {"event": "done"}:
+                    done = event
+    if load.at_kill is not None and load.at_restart is None:
+        _restart(plan, load, cluster, progress, names)
+    if not done:
+        raise ChildFailed("client", 0, "it ended without a word")
+    (stage.work / "sm2.json").write_text(json.dumps(done["sm2_key_ids"]), encoding="utf-8")
+    return load, files, done
+
+
+def _kill_and_restart(
+    plan: DemoPlan, load: _Load, cluster: Cluster, progress: DemoProgress, names: dict[int, str]
+) -> None:
+    """Kill when enough of that node's load is answered; restart when each other node has gone on by itself."""
+    if load.at_kill is None:
+        if load.answered[plan.killed] * 100 >= plan.per_ledger * plan.kill_at_percent:
+            cluster.kill(plan.killed, signal.SIGKILL)
+            load.at_kill = load.answered.copy()
+            progress.note(f"killed the {names[plan.killed]} node with SIGKILL")
+    elif load.at_restart is None:
+        at_kill = load.at_kill
+        others = [domain for domain in names if domain != plan.killed]
+        if all(load.answered[domain] >= min(at_kill[domain] + plan.batch_size, plan.per_ledger) for domain in others):
+            _restart(plan, load, cluster, progress, names)
+
+
+def _restart(plan: DemoPlan, load: _Load, cluster: Cluster, progress: DemoProgress, names: dict[int, str]) -> None:
+    load.at_restart = load.answered.copy()
+    started = time.monotonic_ns()
+    cluster.restart(plan.killed)
+    load.recovered_in_ms = (time.monotonic_ns() - started) // 1_000_000
+    progress.note(f"the {names[plan.killed]} node is back after {load.recovered_in_ms:,} ms")
+
+
+def _check(stage: Stage) -> dict[int, Findings]:
+    """Let a second process read everything back."""
+    found: dict[int, Findings] = {}
+    finished = False
+    arguments = ["-m", "clearspan.demo.checker", str(stage.network.path), str(stage.work), str(os.getpid())]
+    with Child("checker", arguments, stage.work / "checker.log") as checker:
+        for event in checker.events():
+            if event["event"] == "checked":
+                findings = Findings.decode(event["findings"])
+                found[findings.domain] = findings
+            finished |= event["event"] == "done"
+    if not finished:
+        raise ChildFailed("checker", 0, "it ended without a word")
+    return found
+
+
+def _audit(stage: Stage) -> dict[int, dict[str, Any] | str]:
+    """Audit the stopped nodes, a process each; the outcome is the audit's JSON, or what it said where it failed."""
+    found: dict[int, dict[str, Any] | str] = {}
+    genesis = str(stage.network.path / "genesis.json")
+    with ExitStack() as stack:
+        running = {}
+        for domain in stage.network.genesis.domains:
+            data = str(stage.data(domain.domain))
+            arguments = ["-m", "clearspan", "audit", data, "--genesis", genesis, "--json"]
+            child = Child(f"audit of {domain.name}", arguments, stage.work / f"audit-{domain.name}.log")
+            running[domain.domain] = stack.enter_context(child)
+        for domain_number, child in running.items():
+            code, said = child.output()
+            try:
+                found[domain_number] = json.loads(said)["audits"][0] if code == 0 else _reason(child, code)
+            except (ValueError, LookupError):
+                found[domain_number] = f"it printed no report (exit code {code})"
+    return found
+
+
+def _reason(child: Child, code: int) -> str:
+    words = child.last_words()
+    try:
+        return str(json.loads(words.splitlines()[-1])["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"exit code {code}: {words}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Accounts:
+    """Everything that was heard, and what is wrong with it."""
+
+    plan: DemoPlan
+    network: Network
+    load: _Load
+    files: list[dict[str, Any]]
+    done: dict[str, Any]
+    findings: dict[int, Findings]
+    audits: dict[int, dict[str, Any] | str]
+
+    def report(self, began: int, phases_ms: dict[str, int]) -> DemoReport:
+        """Put the report together and hold it against the plan."""
+        found = self.findings.values()
+        refused: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
+        for each in found:
+            refused.update(each.refused)
+            kinds.update(each.kinds)
+        report = DemoReport(
+            ledgers=[self._line(domain.domain) for domain in self.network.genesis.domains],
+            refused=dict(sorted(refused.items())),
+            kinds=dict(sorted(kinds.items())),
+            sm2=sum(each.sm2 for each in found),
+            linked=sum(each.linked for each in found),
+            repeated=sum(event["repeated"] for event in self.files),
+            file_payments=sum(event["payments"] for event in self.files),
+            load_settled=sum(each.load_settled for each in found),
+            load_elapsed_ms=self.done["load_elapsed_ns"] // 1_000_000,
+            kill=self._kill(),
+            elapsed_ms=(time.monotonic_ns() - began) // 1_000_000,
+            phases_ms=phases_ms,
+        )
+        report.problems += self._problems(report)
+        return report
+
+    def _line(self, domain: int) -> LedgerLine:
+        ledger = self.network.genesis.domain(domain).ledgers[0]
+        findings, audit = self.findings[domain], self.audits[domain]
+        supply = issued = settled = None
+        if not isinstance(audit, str):
+            (money,) = audit["ledgers"]
+            supply, issued = int(money["supply"]["minor"]), int(money["issued"]["minor"])
+            fresh = ("created", "created_in_transit")
+            settled = sum(shard["codes"].get(code, 0) for shard in audit["shards"] for code in fresh)
+        return LedgerLine(
+            domain=domain,
+            currency=ledger.currency,
+            scale=ledger.scale,
+            settled=findings.settled,
+            cross_shard=findings.cross_shard,
+            refused=findings.refused.total(),
+            lost=findings.lost,
+            supply=supply,
+            issued=issued,
+            audited_settled=settled,
+        )
+
+    def _kill(self) -> KillReport:
+        load, killed = self.load, self.plan.killed
+        before = load.at_kill or Counter()
+        after = load.at_restart or Counter()
+        return KillReport(
+            currency=self.network.genesis.domain(killed).ledgers[0].currency,
+            answered_before=before[killed],
+            settled_meanwhile=sum(after[domain] - before[domain] for domain in after if domain != killed),
+            sent_again=self.done["sent_again"],
+            already_decided=self.done["already_decided"],
+            recovered_in_ms=load.recovered_in_ms,
+        )
+
+    def _problems(self, report: DemoReport) -> list[str]:
+        problems = []
+        for line in report.ledgers:
+            audit = self.audits[line.domain]
+            if line.lost:
+                shown = ", ".join(digest[:16] for digest in self.findings[line.domain].lost_digests)
+                problems.append(f"{line.currency}: {line.lost} acknowledged transfers are not as acknowledged: {shown}")
+            if isinstance(audit, str):
+                problems.append(f"{line.currency}: the audit failed: {audit}")
+            elif line.audited_settled != line.settled:
+                problems.append(
+                    f"{line.currency}: the log settles {line.audited_settled} transfers, {line.settled} were read back"
+                )
+        wanted = self.plan.per_ledger * len(report.ledgers)
+        if report.load_settled != wanted:
+            problems.append(f"{report.load_settled} transfers of the load are settled where {wanted} are due")
+        expected = self.plan.expected_refusals()
+        if report.refused != expected:
+            problems.append(f"refused {report.refused} where {expected} is due")
+        if report.repeated != 1:
+            problems.append(f"{report.repeated} payments were answered `exists` where one was sent twice")
+        if self.load.at_kill is None:
+            problems.append("no node was killed")
+        return problems

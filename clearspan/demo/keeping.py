@@ -1,0 +1,73 @@
+"""The nodes of a demonstration that is kept: started anew as processes that outlive it, and what to try with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from clearspan.demo.children import ChildFailed
+from clearspan.iso20022 import format_account
+
+if TYPE_CHECKING:
+    from clearspan.network import Network
+
+__all__ = ["leave_running", "next_commands"]
+
+
+def leave_running(network: Network) -> list[int]:
+    """Start every node of a network as a process of its own session; return the process ids.
+
+    They go on from their logs, until somebody ends them. Raises ChildFailed; then none runs.
+    """
+    processes: list[tuple[str, subprocess.Popen[bytes]]] = []
+    try:
+        for domain in network.genesis.domains:
+            command = [sys.executable, "-m", "clearspan", "node", "run", "--config"]
+            with (network.node_folder(domain.domain) / "node.log").open("ab") as errors:
+                process = subprocess.Popen(  # noqa: S603 - our own program
+                    [*command, str(network.node_config(domain.domain))],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            processes.append((domain.name, process))
+        for name, process in processes:
+            _await_ready(name, process)
+    except BaseException:
+        for _, process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        raise
+    return [process.pid for _, process in processes]
+
+
+def _await_ready(name: str, process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    with process.stdout as out:
+        if not out.readline():
+            raise ChildFailed(f"node {name}", process.wait(), "it did not become ready: read its node.log")
+
+
+def next_commands(network: Network | None, processes: list[int]) -> list[str]:
+    """Return commands to try next: on the network that is kept, or how to keep one."""
+    if network is None:
+        return ["clearspan demo --keep        leave the cluster running, to try commands on it", "clearspan --help"]
+    place = f"--network {network.path}"
+    banks = [each for each in network.participants() if len(each.accounts) > 1 and not each.issuer]
+    payer, payee = (format_account(account) for account in list(banks[0].accounts)[:2])
+    domain = network.genesis.domain(banks[0].domain)
+    ledger = domain.ledgers[0].currency
+    return [
+        f"clearspan node status {place}",
+        f"clearspan ledger show {place}",
+        f"clearspan account show {payer} {place}",
+        f"clearspan transfer --from {payer} --to {payee} --ledger {ledger} --amount 12.50 {place}",
+        f"clearspan load --ledger {ledger} --transfers 20000 {place}",
+        f"kill {' '.join(map(str, processes))}        stop the nodes; then: clearspan audit {place}",
+    ]
