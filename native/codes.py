@@ -158,6 +158,7 @@ class ResultCode(IntEnum):
 
 def c_header() -> str:
     """Return the text of ``native/apply/codes.h``."""
-    lines = ["/* Written by setup.py from native/codes.py; do not edit. */", "#ifndef CS_CODES_H", "#define CS_CODES_H", ""]
+    lines = ["/* Written by setup.py from native/codes.py; do not edit. */", "#ifndef CS_CODES_H"]
+    lines += ["#define CS_CODES_H", ""]
     lines += [f"#define CS_{code.name} {code.value}" for code in ResultCode]
     return "\n".join([*lines, "", "#endif", ""])

@@ -1,4 +1,3 @@
-# ruff: noqa: PYI021 - an extension keeps its docstrings here, where editors read them
 """Signatures of every suite: registries of keys, verdicts and signing, alone and in batches, without the GIL.
 
 A suite is 1 (Ed25519) or 2 (SM2 with SM3); 3 is kept for P-256, and any other number raises UnknownSuite. A public key

@@ -414,7 +414,8 @@ class DomainNode:
             _answer(waiting, self._refusing)
         try:
             await self._rebuild()
-            while isinstance(self._refusing, DiskFull) and self._free_bytes() < self._settings.disk_reserve_bytes:
+            # Nobody tells when a disk has room again, so it is asked.
+            while self._lacks_space():  # noqa: ASYNC110
                 await asyncio.sleep(_DISK_POLL_S)
             if isinstance(self._refusing, DiskFull):
                 self._refusing = None
@@ -438,6 +439,9 @@ class DomainNode:
                 if not isinstance(self._refusing, DiskFull):
                     return
                 await asyncio.sleep(_DISK_POLL_S)
+
+    def _lacks_space(self) -> bool:
+        return isinstance(self._refusing, DiskFull) and self._free_bytes() < self._settings.disk_reserve_bytes
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._stores.path).free

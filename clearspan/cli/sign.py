@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,9 +15,11 @@ from clearspan.cli.output import Output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from clearspan.administration import RingKey
     from clearspan.cli.session import Session
     from clearspan.iso20022 import Instruction
     from clearspan.keys import KeyRing
+    from engine.batch import BatchColumns
     from engine.record import Transfer
 
 __all__ = ["command"]
@@ -122,7 +124,7 @@ class _Signing:
         ledgers = [ledger for domain in session.network.genesis.domains for ledger in domain.ledgers]
         self._valid_for_s = valid_for_s or min(ledger.window_s for ledger in ledgers)
         self.expires_at = now + self._valid_for_s * 1_000_000_000
-        self._keys: dict[tuple[int, int], Any] = {}
+        self._keys: dict[tuple[int, int], RingKey] = {}
 
     def batch_file(self, found: Sequence[Instruction]) -> bytes:
         """Return the signed batch file of a message's instructions: a batch for each domain and 8,192 payments."""
@@ -130,7 +132,7 @@ class _Signing:
         from engine.types import BATCH_COUNT_MAX
 
         genesis = self._session.network.genesis
-        by_domain: dict[int, list[tuple[Transfer, Any]]] = {}
+        by_domain: dict[int, list[tuple[Transfer, RingKey]]] = {}
         for instruction in found:
             domain = self._session.ledger(str(instruction.ledger))[0].domain
             by_domain.setdefault(domain, []).append(self._record(domain, instruction))
@@ -141,7 +143,7 @@ class _Signing:
                 parts.append(encode_batch_file(batch, genesis.hash_suite, genesis.hash))
         return b"".join(parts)
 
-    def _record(self, domain: int, instruction: Instruction) -> tuple[Transfer, Any]:
+    def _record(self, domain: int, instruction: Instruction) -> tuple[Transfer, RingKey]:
         from engine.record import Transfer
         from engine.types import TransferFlag
 
@@ -162,7 +164,7 @@ class _Signing:
         )
         return record, key
 
-    def _key(self, domain: int, account: int) -> Any:
+    def _key(self, domain: int, account: int) -> RingKey:
         """Return the key that signs for an account."""
         from clearspan.administration import RingKey
         from clearspan.errors import ConfigError
@@ -192,7 +194,7 @@ class _Signing:
         self._keys[domain, account] = found
         return found
 
-    def _sign(self, domain: int, records: Sequence[tuple[Transfer, Any]]) -> Any:
+    def _sign(self, domain: int, records: Sequence[tuple[Transfer, RingKey]]) -> BatchColumns:
         """Sign with one native call for each ring of keys."""
         from clearspan.signer import Signer, new_batch_id
         from engine.batch import BatchColumns, sign_messages

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clearspan.cli.session import Session
-    from clearspan.client import BatchResult
+    from clearspan.client import AsyncClient, BatchResult
+    from clearspan.iso20022 import Message
     from engine.batch import BatchColumns
 
 __all__ = ["command"]
@@ -108,7 +109,7 @@ async def _submit(
 
     answered = []
     async with AsyncExitStack() as stack:
-        clients: dict[int, Any] = {}
+        clients: dict[int, AsyncClient] = {}
         for file, batch, digests in batches:
             if batch.domain not in clients:
                 clients[batch.domain] = await stack.enter_async_context(session.connect(batch.domain, speaker))
@@ -165,7 +166,7 @@ def _print(output: Output, answered: Sequence[_Answered]) -> None:
 # Status reports: payments are found again by their UETR, which is the transfer's id.
 
 
-def _read_messages(paths: Sequence[Path], target: Path | None) -> list[tuple[Path, Any]]:
+def _read_messages(paths: Sequence[Path], target: Path | None) -> list[tuple[Path, Message]]:
     from clearspan.errors import ConfigError
     from clearspan.iso20022 import read
 
@@ -178,7 +179,7 @@ def _read_messages(paths: Sequence[Path], target: Path | None) -> list[tuple[Pat
     return [(path, read(path.read_bytes())) for path in paths]
 
 
-def _write_reports(sources: Sequence[tuple[Path, Any]], answered: Sequence[_Answered], target: Path) -> None:
+def _write_reports(sources: Sequence[tuple[Path, Message]], answered: Sequence[_Answered], target: Path) -> None:
     from clearspan.iso20022 import outcome_of, status_report
 
     results: dict[int, tuple[int, int]] = {}

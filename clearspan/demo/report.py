@@ -182,12 +182,12 @@ class DemoReport:
         yes = "yes" if self.conserved else "NO"
         return [
             f"Settled    {self.settled:,} transfers, each read back by a second process ({kinds})",
-            f"           {self.sm2:,} signed with SM2, {self.linked:,} in linked runs, {self.file_payments:,} from files",
+            f"           {self.sm2:,} signed with SM2, {self.linked} in linked runs, {self.file_payments} from files",
             f"Refused    {refused}",
             f"           a payment that came twice was paid once ({self.repeated} answered exists)",
             f"Killed     the {kill.currency} node, by SIGKILL, after {kill.answered_before:,} answers of its load",
-            f"           the others settled {kill.settled_meanwhile:,} meanwhile; back after {kill.recovered_in_ms:,} ms",
-            f"           {kill.sent_again:,} sent again, {kill.already_decided:,} of them decided already and paid once",
+            f"           the others settled {kill.settled_meanwhile:,}; it was back in {kill.recovered_in_ms:,} ms",
+            f"           {kill.sent_again:,} sent again, {kill.already_decided:,} of which had been decided: paid once",
             f"Lost       {self.acknowledged_lost:,} of what was acknowledged",
             f"Conserved  {yes}: all logs executed again from the first record, every signature checked again",
             f"Speed      {self.transfers_per_s:,} signed and durable transfers a second, kill and restart included",

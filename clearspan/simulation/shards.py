@@ -1,6 +1,6 @@
 """A domain under faults, from a seed: requests lost, doubled and late; crashes, full disks, odd clocks, old states.
 
-What is driven is ``shards.domain.DomainCore`` over real machines and a real log format, with real signatures. After every
+What is driven is ``shards.domain.DomainCore`` over real machines, a real log format and real signatures. After each
 round the books must balance on each shard and across all; an answer, once heard, never changes; at the end faults stop,
 every request is sent until it is answered, and the log replayed from its first record gives the same state.
 """
@@ -399,7 +399,7 @@ class _Run:
         request.heard = folded
 
     def _compare(self, request: _Request, row: int, before: tuple[int, int], after: tuple[int, int]) -> None:
-        """Hold two answers together: a decided record keeps its answer as long as its id is known; a no never becomes a yes."""
+        """Hold two answers together: while its id is known a record keeps its answer, and a no never becomes a yes."""
         was, is_now = MEANINGS[ResultCode(before[0])].code_class, MEANINGS[ResultCode(after[0])].code_class
         burnt_or_done = was is CodeClass.DONE or MEANINGS[ResultCode(before[0])].burns
         # Past its window an id is forgotten; a member of a run then shares the answer of the member that is too old.

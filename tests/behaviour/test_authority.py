@@ -109,3 +109,9 @@ def test_an_account_is_given_to_another_key_line(bank):
     assert bank.administer(request, "bank_registrar", "operator").code == Code.CREATED
     assert bank.code(bank.plain()) == Code.KEY_NOT_AUTHORISED
     assert bank.code(bank.plain(key_id=KEYS["bank_2"])) == Code.CREATED
+
+
+def test_an_issuer_s_account_has_no_key_line(bank):
+    """ADMIN-2, type 11."""
+    request = bank.request(ACCOUNT_KEY_SET, subject=ISSUER_ACCOUNT, ledger=CNY, key_id=KEYS["bank"])
+    assert bank.administer(request, "issuer_registrar", "operator").code == Code.ROLE_NOT_ALLOWED

@@ -7,10 +7,11 @@ import pytest
 from native.codes import ResultCode as Code
 from tests.model import record as r
 from tests.model.accounts import SUSPENSE, channel_account_id
+from tests.model.admin import ACCOUNT_KEY_SET
 from tests.model.credits import CLAIM_MESSAGE, CREDIT_MESSAGE, RETURN_MESSAGE, Message
 from tests.model.fixtures import bank, mode, opened  # noqa: F401
-from tests.model.hashes import sha256
-from tests.model.stage import ALICE, BANK, CAROL, CNY, DAVE, DOMAIN, HKD, OTHER_BANK, account_on, suspense_on
+from tests.model.hashes import sha256, tree_root
+from tests.model.stage import ALICE, BANK, CAROL, CNY, DAVE, DOMAIN, HKD, KEYS, OTHER_BANK, account_on, suspense_on
 
 SHARD_0, SHARD_1 = DOMAIN << 8, DOMAIN << 8 | 1
 SECRET = b"s" * 32
@@ -154,6 +155,33 @@ def test_a_message_taken_twice_stops_the_machine(bank):
     bank.shards[1].apply_credits(SHARD_0, message(bank, 1), bank.now)
     with pytest.raises(Exception, match=r"(?i)sequence|message|number"):
         bank.shards[1].apply_credits(SHARD_0, message(bank, 1), bank.now)
+
+
+def test_money_in_suspense_is_moved_by_its_owner(bank):
+    """LEDGER-1, ADMIN type 11: the account is routed to its shard, and a key line is given to it."""
+    assert bank.code(bank.lock(sha256(SECRET), credit_account=MISSING, amount=60)) == Code.CREATED
+    bank.relay(SECRET)
+    assert bank.deliver() == [Code.CREDITED_TO_SUSPENSE]
+    suspense = suspense_on(1, OTHER_BANK, CNY)
+    out = bank.plain(debit_account=suspense, credit_account=CAROL, amount=60, key_id=KEYS["other"])
+    assert bank.code(out, shard=1) == Code.KEY_NOT_AUTHORISED
+    request = bank.request(ACCOUNT_KEY_SET, subject=suspense, ledger=CNY, key_id=KEYS["other"])
+    assert bank.administer(request, "other_registrar", "operator", shard=1).code == Code.CREATED
+    assert bank.code(out, shard=1) == Code.CREATED
+    assert bank.balance(CAROL) == (0, 0, 0, 60)
+
+
+def test_messages_of_a_block_stand_in_order_of_peer_and_sequence(opened):
+    """BLOCK: the outgoing root of a shard with two peers, whose messages left by turns."""
+    stage = opened(shards=3)
+    alice = account_on(0, BANK, shards=3)
+    assert stage.open(alice, "bank").code == stage.limits(alice, credit_limit=100).code == Code.CREATED
+    payees = [account_on(index, OTHER_BANK, shards=3) for index in (2, 1, 2, 1)]
+    transfers = [stage.plain(debit_account=alice, credit_account=payee, amount=1) for payee in payees]
+    assert stage.codes(*transfers) == [Code.CREATED_IN_TRANSIT] * 4
+    outgoing = stage.shards[0].take_outgoing()
+    assert [(peer & 255, Message.unpack(data).sequence) for peer, data in outgoing] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert stage.seal(0)[288:320] == tree_root(1, [data for _, data in outgoing])
 
 
 def test_sequences_go_on_across_blocks(bank):

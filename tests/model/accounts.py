@@ -70,5 +70,6 @@ def channel_account_id(ledger: int, peer: int) -> int:
     return 1 << 64 | ledger << 32 | peer
 
 
-def suspense_account_id(participant: int, ledger: int, number: int) -> int:
+def suspense_account_id(participant: int, ledger: int, number: int = 0) -> int:
+    """The ids that a participant's suspense accounts may have; a shard uses the first whose slot it carries."""
     return participant << 96 | 0xFFFFFFFF << 64 | ledger << 32 | number

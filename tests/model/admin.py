@@ -48,6 +48,10 @@ _USES = {
     QUOTA_SET: {"participant", "limit_a", "limit_b"},
     ACCOUNT_KEY_SET: {"subject", "ledger", "key_id"},
 }
+# State refusals that may still become a yes: they burn nothing and have no leaf (ADMIN-3).
+_OPEN = (
+    Code.LEDGER_NOT_FOUND, Code.WRONG_SHARD, Code.KEY_NOT_FOUND, Code.ACCOUNTS_FULL, Code.ADMIN_FIELD_NOT_ALLOWED,
+)  # fmt: skip
 _OPTIONAL = (
     "subject", "reason", "participant", "ledger", "key_id", "suite", "role", "limit_a", "limit_b", "public_key",
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from native.codes import ResultCode
@@ -128,6 +129,7 @@ def _land_return(state: State, peer: int, message: Message, now: int) -> ResultC
 
 
 def _suspense(state: State, message: Message, owner: int, now: int) -> Account:
-    ids = (suspense_account_id(participant_of(owner), message.ledger, number) for number in range(2**32))
-    id_ = next(id_ for id_ in ids if state.genesis.shard_of(id_) == state.shard)
+    """The participant's suspense account on this shard (LEDGER-1), registered now if it is missing."""
+    ids = (suspense_account_id(participant_of(owner), message.ledger, number) for number in count())
+    id_ = next(each for each in ids if state.is_here(each))
     return state.accounts.setdefault(id_, Account(id_, message.ledger, flags=SUSPENSE, opened_at=now))

@@ -20,7 +20,7 @@ from tests.model.pendings import OPEN
 from tests.model.record import Transfer, derive_claim, derive_refund
 from tests.model.stage import (
     ALICE, ALICE_2, BANK, BOB, CAROL, CNY, DAVE, DOMAIN, HKD, ISSUER_ACCOUNT, ISSUER_P, KEYS, OTHER_BANK, Stage,
-    account_on, genesis_document,
+    account_on, genesis_document, suspense_on,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ SPARE_HERE = (account_on(0, BANK, 5), account_on(0, OTHER_BANK, 5))
 SPARE_THERE = (account_on(1, BANK, 5), account_on(1, OTHER_BANK, 5))
 HKD_ACCOUNT = account_on(0, BANK, 6)
 HERE = (
-    (ALICE, BOB, ALICE_2, ISSUER_ACCOUNT, *SPARE_HERE, HKD_ACCOUNT),
-    (CAROL, DAVE, *SPARE_THERE),
+    (ALICE, BOB, ALICE_2, ISSUER_ACCOUNT, *SPARE_HERE, HKD_ACCOUNT, suspense_on(0, BANK, CNY)),
+    (CAROL, DAVE, *SPARE_THERE, suspense_on(1, OTHER_BANK, CNY)),
 )
 ALL_BITS = r.PAYER_POSTS | r.PAYEE_POSTS | r.PAYER_VOIDS | r.PAYEE_VOIDS
 
@@ -389,7 +389,7 @@ class Play:
         if kind == r.POST and amount > 1 and self.choose.below(3) == 2:
             amount -= 1
         if self._rarely(15):
-            amount += 1
+            amount = (amount + 1) % 2**128
         fields = {"credit_account": was.credit_account, "amount": amount, "reference": was.id, "flags": kind}
         record = replace(self._basis(shard, was.debit_account, **fields), ledger=was.ledger)
         if self._rarely(25):
@@ -416,7 +416,7 @@ class Play:
             record = derive_claim(suite, lock.transfer, lock.digest, preimage)
         else:
             record = derive_refund(suite, lock.transfer, lock.digest)
-        return replace(record, amount=record.amount + 1) if self._rarely(5) else record
+        return replace(record, amount=(record.amount + 1) % 2**128) if self._rarely(5) else record
 
     def _cancel(self, shard: int) -> Transfer:
         payer = HERE[shard][self.choose.below(2)]
@@ -434,9 +434,9 @@ class Play:
     def _mutated(self, t: Transfer) -> Transfer:
         """An earlier record with one field changed."""
         changes: tuple[dict[str, object], ...] = (
-            {"amount": t.amount + 1}, {"credit_account": DAVE}, {"user_data": t.user_data ^ 1}, {"code": t.code ^ 1},
-            {"expires_at": min(t.expires_at + 1, 2**63 - 1)}, {"valid_for_s": 3}, {"until": t.until + 1},
-            {"ledger": HKD}, {"reference": t.reference + 1}, {"flags": t.flags ^ r.PAYER_POSTS}, {"flags": t.flags ^ 1},
+            {"amount": (t.amount + 1) % 2**128}, {"credit_account": DAVE}, {"user_data": t.user_data ^ 1}, {"code": t.code ^ 1},
+            {"expires_at": min(t.expires_at + 1, 2**63 - 1)}, {"valid_for_s": 3}, {"until": (t.until + 1) % 2**64},
+            {"ledger": HKD}, {"reference": (t.reference + 1) % 2**128}, {"flags": t.flags ^ r.PAYER_POSTS}, {"flags": t.flags ^ 1},
             {"key_id": KEYS["bank_2"]}, {"binding": b"\x22" * 32}, {"expires_at": self.stage.now + SECOND_NS},
         )  # fmt: skip
         return replace(t, **changes[self.choose.below(len(changes))])  # type: ignore[arg-type]

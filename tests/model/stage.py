@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from native.codes import ResultCode as Code
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALICE", "ALICE_2", "BOB", "CAROL", "CNY", "DOMAIN", "EUR", "GENESIS_TIME", "HKD", "ISSUER_ACCOUNT", "KEYS", "Stage",
-    "account_on", "genesis_document", "ids",
+    "account_on", "genesis_document", "ids", "suspense_on",
 ]  # fmt: skip
 
 DOMAIN = 5
@@ -67,6 +68,12 @@ def suspense_on(shard: int, participant: int, ledger: int, shards: int = 2) -> i
     """The id that a participant's suspense account has on the shard with this index."""
     ids = (suspense_account_id(participant, ledger, number) for number in range(2**32))
     return next(id_ for id_ in ids if slot_of(id_) * shards // 4096 == shard)
+
+
+def suspense_on(shard: int, participant: int, ledger: int, shards: int = 2) -> int:
+    """A participant's suspense account on the shard with this index (LEDGER-1)."""
+    numbers = (suspense_account_id(participant, ledger, number) for number in count())
+    return next(id_ for id_ in numbers if slot_of(id_) * shards // 4096 == shard)
 
 
 ISSUER_ACCOUNT = account_on(0, ISSUER_P)
