@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -83,6 +84,11 @@ def generate_protobuf() -> None:
 
 class BuildExtensions(build_ext):
     """build_ext that first writes what the kernels include."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        # Three extensions, independent of each other.
+        self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
         generate_codes()

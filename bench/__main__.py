@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--load", choices=sorted(LOADS), default="canonical", help="named load [%(default)s]")
     parser.add_argument("--runs", type=_positive, default=3, help="closed-loop runs [%(default)s]")
     parser.add_argument("--transfers", type=_positive, help="transfers of one run")
-    parser.add_argument("--domains", type=_positive, help="domains, a node process each (at most 8)")
+    parser.add_argument("--domains", type=int, choices=range(1, 9), help="domains, a node process each")
     parser.add_argument("--shards", type=_positive, help="shards of each node")
     parser.add_argument("--batch-size", type=_positive, help="transfers in a batch of the closed loop")
     parser.add_argument("--quiet", action="store_true", help="show no progress")

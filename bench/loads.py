@@ -41,9 +41,22 @@ class SettleLoad:
         """Return what decides the load, for the report."""
         return {name: value for name, value in asdict(self).items() if name != "title"}
 
-    def changed(self, **changes: int | None) -> SettleLoad:
+    def changed(
+        self,
+        *,
+        transfers: int | None = None,
+        domains: int | None = None,
+        shards: int | None = None,
+        batch_size: int | None = None,
+    ) -> SettleLoad:
         """Return the load with some parameters changed; None leaves one as it is."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        return replace(
+            self,
+            transfers=transfers or self.transfers,
+            domains=domains or self.domains,
+            shards=shards or self.shards,
+            batch_size=batch_size or self.batch_size,
+        )
 
 
 _CANONICAL: Final = SettleLoad(

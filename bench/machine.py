@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,17 @@ _BLOCK: Final = 512
 
 def commit() -> str:
     """Return the commit of the working tree, with a + when files differ from it; `unknown` outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=_ROOT, capture_output=True, check=True, text=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=_ROOT, capture_output=True, check=True, text=True
+        head, changes = (
+            subprocess.run([git, *words], cwd=_ROOT, capture_output=True, check=True, text=True).stdout.strip()  # noqa: S603
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+    return head + ("+" if changes else "")
 
 
 def machine() -> dict[str, Any]:

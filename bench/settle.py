@@ -272,7 +272,7 @@ def _report(load: SettleLoad, runs: int, measured: _Measured, stages: dict[str, 
 
 
 def _outcome_hash(measured: _Measured) -> str:
-    """Return a hash over what came of the load, independent of its timing: counts by code, and every account's totals."""
+    """Return a hash over what came of the load and not of its timing: counts by code, and each account's totals."""
     document = {
         "codes": dict(sorted(measured.codes.items())),
         "accounts": [[f"{account:032x}", str(debits), str(credits_)] for account, debits, credits_ in measured.totals],

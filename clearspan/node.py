@@ -16,7 +16,8 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
@@ -41,8 +42,9 @@ from shards.recovery import Stores
 from shards.settings import NodeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from clearspan.config import LoadedConfig
     from clearspan.keys import KeyInfo
@@ -123,7 +125,7 @@ async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) ->
         stores = _open_stores(loaded, directory, genesis, metrics)
         stack.callback(stores.close)
         node = ServedNode(DomainNode(genesis, config.node.domain, stores, signer, _settings(loaded)), metrics)
-        stack.push_async_callback(_quietly, node.inner.stop)
+        stack.push_async_exit(partial(_stop, node.inner))
         await node.inner.start()
         metrics.watch(node.live_status)
         figures = MetricsServer(metrics, config.metrics.host, config.metrics.port) if config.metrics.enabled else None
@@ -337,12 +339,21 @@ def _note_address(path: Path, address: NodeAddress) -> None:
         )
 
 
-async def _quietly(stop: Callable[[], Awaitable[Any]]) -> None:
-    """Stop a node; what fails then is logged, so that it does not hide why the node stops."""
+async def _stop(
+    node: DomainNode,
+    _kind: type[BaseException] | None,
+    error: BaseException | None,
+    _trace: TracebackType | None,
+) -> None:
+    """Stop a node; what fails then is logged, so that it does not hide why the node stops.
+
+    A node that has failed gets little time: what was acknowledged is durable, and nothing else matters then.
+    """
     try:
-        await stop()
-    except Exception as error:  # noqa: BLE001 - the first fault is the one to hear of
-        _log.error("stop_failed", error=type(error).__name__, reason=str(error))
+        async with asyncio.timeout(_GRACE_S if error is not None else None):
+            await node.stop()
+    except Exception as failure:  # noqa: BLE001 - the first fault is the one to hear of
+        _log.error("stop_failed", error=type(failure).__name__, reason=str(failure))
 
 
 def _stop_signals() -> asyncio.Event:

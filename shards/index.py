@@ -8,6 +8,7 @@ rebuildable from the log and holds nothing that the log does not.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import struct
 from typing import TYPE_CHECKING
@@ -85,28 +86,34 @@ class SegmentIndex:
         return np.unique(hits)
 
     def flush(self) -> None:
-        """Turn what is in memory into a segment, merge tiers that are full, remember how far the index reaches."""
+        """Turn what is in memory into a segment, merge tiers that are full, remember how far the index reaches.
+
+        Raises DiskFull with nothing stored and nothing forgotten.
+        """
         try:
             self._store()
         except (lmdb.DiskError, lmdb.MapFullError, OSError) as error:
             raise DiskFull(str(self._path), shutil.disk_usage(self._path).free) from error
-        self._load()
+        else:
+            self._tables = []
+            self._table_entries = 0
+            self._pending_positions = {}
+        finally:
+            # What a failed store has merged in memory is undone with it.
+            self._load()
 
     def _store(self) -> None:
         with self._environment.begin(write=True) as transaction:
             if self._tables:
                 self._write(transaction, 0, np.concatenate(self._tables))
-                self._tables = []
-                self._table_entries = 0
                 self._merge(transaction)
-            self.positions.update(self._pending_positions)
             for shard, number in self._pending_positions.items():
                 transaction.put(_META_KEY + struct.pack(">I", shard), struct.pack("<Q", number), db=self._meta_db)
-            self._pending_positions = {}
 
     def close(self) -> None:
-        """Flush and close the environment."""
-        self.flush()
+        """Store what there is room for, and close; what is not stored is indexed again from the log."""
+        with contextlib.suppress(DiskFull):
+            self.flush()
         self._segments = {}
         if self._reader is not None:
             self._reader.abort()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from engine.errors import DiskFull
+from engine.errors import AppendInvalid, DiskFull
 from engine.types import ACCOUNT_BYTES
 from shards.domain import AdminJob, AdminReply, BatchJob, BatchReply, DomainCore, Round, wire_bytes
 from shards.errors import NodeFailed, Overloaded, ShardsError, ShuttingDown
@@ -272,7 +272,7 @@ class DomainNode:
                 work.append(waiting)
             if work or self._seal_due():
                 return work
-            if isinstance(self._refusing, ShuttingDown) and not self._queue:
+            if isinstance(self._refusing, (ShuttingDown, NodeFailed)) and not self._queue:
                 return None
             self._wake.clear()
             timeout_s = max(0, self._last_seal + self._seal_interval() - self._now()) / 1_000_000_000 + 0.001
@@ -317,6 +317,15 @@ class DomainNode:
             self._answer_all(work, error)
             self._in_flight.release()
             self._begin_disk_full(error)
+            return
+        except AppendInvalid as error:
+            if not isinstance(self._refusing, DiskFull):
+                self._answer_all(work, NodeFailed(f"the log failed: {error}"))
+                self._fail(error)
+                return
+            # It was applied on top of a round that found no room, and is forgotten with it.
+            self._answer_all(work, self._refusing)
+            self._in_flight.release()
             return
         except Exception as error:  # noqa: BLE001 - a log that failed is never retried on the same handle
             self._answer_all(work, NodeFailed(f"the log failed: {error}"))

@@ -37,7 +37,7 @@ _COMMANDS: Final = {
     "audit": ("clearspan.cli.audit:command", "Re-execute a stopped node's log and compare everything."),
     "load": ("clearspan.load:command", "Generate load and measure it."),
     "demo": ("clearspan.demo:command", "Run a cluster, settle, kill a node, audit."),
-    "simulate": ("clearspan.simulate:command", "Simulate whole shards from seeds."),
+    "simulate": ("clearspan.simulation.command:command", "Simulate domains under faults, from seeds."),
     "version": ("clearspan.cli.version:command", "Say which version this is, and of what it is made."),
 }
 

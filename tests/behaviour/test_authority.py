@@ -6,7 +6,7 @@ import pytest
 
 from native.codes import ResultCode as Code
 from tests.model import record as r
-from tests.model.admin import ACCOUNT_KEY_SET, KEY_ADD, KEY_REVOKE, KEY_ROTATE, NEW_KEY
+from tests.model.admin_request import ACCOUNT_KEY_SET, KEY_ADD, KEY_REVOKE, KEY_ROTATE, NEW_KEY
 from tests.model.fixtures import bank, mode, opened  # noqa: F401
 from tests.model.keyring import public_key
 from tests.model.stage import ALICE, ALICE_2, BANK, BOB, CNY, ISSUER_ACCOUNT, KEYS, account_on

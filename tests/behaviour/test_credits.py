@@ -7,7 +7,7 @@ import pytest
 from native.codes import ResultCode as Code
 from tests.model import record as r
 from tests.model.accounts import SUSPENSE, channel_account_id
-from tests.model.admin import ACCOUNT_KEY_SET
+from tests.model.admin_request import ACCOUNT_KEY_SET
 from tests.model.credits import CLAIM_MESSAGE, CREDIT_MESSAGE, RETURN_MESSAGE, Message
 from tests.model.fixtures import bank, mode, opened  # noqa: F401
 from tests.model.hashes import sha256, tree_root

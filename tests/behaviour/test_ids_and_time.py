@@ -201,3 +201,22 @@ def test_a_cancel_cannot_burn_its_own_id(bank):
 def test_time_that_repeats_is_allowed(bank):
     """LOG: time never decreases; it may stand still."""
     assert [bank.code(bank.plain(amount=1)) for _ in range(3)] == [Code.CREATED] * 3
+
+
+def test_repeats_and_open_answers_have_no_leaf(bank):
+    """LEDGER-60: of these nine answers only the four that decide something for good stand in the block."""
+    bank.seal()
+    done, refused = bank.plain(amount=1), bank.plain(amount=5000)
+    expected = [
+        (done, Code.CREATED),
+        (refused, Code.INSUFFICIENT_FUNDS),
+        (bank.plain(expires_at=bank.now - 1), Code.EXPIRED),
+        (replace(done, amount=2), Code.EXISTS_WITH_DIFFERENT_AMOUNT),
+        (done, Code.EXISTS),
+        (refused, Code.ID_ALREADY_FAILED),
+        (bank.plain(expires_at=bank.now + 61 * SECOND_NS), Code.TOO_EARLY),
+        (bank.plain(expires_at=1), Code.TOO_OLD),
+        (bank.plain(key_id=KEYS["other"]), Code.KEY_NOT_AUTHORISED),
+    ]
+    assert bank.codes(*[transfer for transfer, _ in expected]) == [code for _, code in expected]
+    assert int.from_bytes(bank.seal()[72:80], "little") == 4

@@ -17,9 +17,7 @@ EDGES = (1, 2**64 - 1, 2**64, 2**127 - 1, 2**127, 2**128 - 1)
 
 def issue(stage, amount, to=ALICE):
     """Returns the code of the pending; a post follows if it was created."""
-    pending = stage.pending(
-        debit_account=ISSUER_ACCOUNT, credit_account=to, amount=amount, key_id=KEYS["issuer_a"]
-    )
+    pending = stage.pending(debit_account=ISSUER_ACCOUNT, credit_account=to, amount=amount, key_id=KEYS["issuer_a"])
     code = stage.code(pending)
     if code == Code.CREATED:
         assert stage.code(stage.post(pending, key_id=KEYS["issuer_b"])) == Code.CREATED
@@ -141,9 +139,7 @@ def test_accounts_are_bounded(opened):
     """ADMIN-2, type 5: accounts_max counts all leaves, and `accounts_full` burns nothing."""
     stage = opened(accounts_max=4)  # two channel accounts
     assert stage.open(ALICE, "bank").code == stage.open(BOB, "other").code == Code.CREATED
-    request = stage.request(
-        5, participant=20, subject=account_on(0, 20, 3), ledger=CNY, key_id=KEYS["bank"]
-    )
+    request = stage.request(5, participant=20, subject=account_on(0, 20, 3), ledger=CNY, key_id=KEYS["bank"])
     assert [stage.administer(request, "bank_registrar").code for _ in range(2)] == [Code.ACCOUNTS_FULL] * 2
 
 

@@ -181,7 +181,10 @@ def test_refunds_come_in_order_of_timelock_then_id(bank):
     bank.seal()
     bank.relay(time=bank.now + 26 * SECOND_NS)
     header = bank.seal()
-    leaves = [sha256(sha256(b"clearspan/transfer/1" + sha256(genesis_document())) + refund_of(lock).pack()) for lock in (sooner, later)]
+    leaves = [
+        sha256(sha256(b"clearspan/transfer/1" + sha256(genesis_document())) + refund_of(lock).pack())
+        for lock in (sooner, later)
+    ]
     data = [leaf + bank.now.to_bytes(8, "little") + Code.REFUNDED.to_bytes(2, "little") + bytes(6) for leaf in leaves]
     hashes = [hasher(1)(b"\x00" + leaf) for leaf in data]
     assert header[224:256] == hasher(1)(b"\x01" + hashes[0] + hashes[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from native.codes import ResultCode as Code
@@ -58,7 +60,9 @@ def test_a_void_names_the_whole_amount(bank):
     assert bank.code(bank.void(pending, amount=399)) == Code.PENDING_HAS_DIFFERENT_AMOUNT
 
 
-@pytest.mark.parametrize(("end", "code"), [("post", Code.PENDING_ALREADY_POSTED), ("void", Code.PENDING_ALREADY_VOIDED)])
+@pytest.mark.parametrize(
+    ("end", "code"), [("post", Code.PENDING_ALREADY_POSTED), ("void", Code.PENDING_ALREADY_VOIDED)]
+)
 def test_a_pending_ends_once(bank, end, code):
     pending = begun(bank)
     assert bank.code(getattr(bank, end)(pending)) == Code.CREATED
@@ -217,3 +221,16 @@ def test_a_void_returns_what_a_credit_line_lent(bank):
     assert bank.codes(refused, bank.void(pending)) == [Code.INSUFFICIENT_FUNDS, Code.CREATED]
     assert bank.balance(ALICE_2) == (0, 0, 0, 0)
     assert bank.balance(BOB) == (0, 0, 0, 0)
+
+
+def test_a_pending_that_outlives_its_id_keeps_it(bank):
+    """Step 19: the id is not free for another pending or lock before the pending is forgotten too."""
+    pending = begun(bank, until=0)
+    bank.now = pending.expires_at + 62 * SECOND_NS
+    again = replace(pending, expires_at=bank.now + SECOND_NS)
+    lock = replace(again, flags=r.LOCK, binding=b"h" * 32, until=bank.now + 30 * SECOND_NS)
+    assert bank.codes(pending, again, lock) == [Code.TOO_OLD, *[Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT] * 2]
+    assert bank.code(bank.void(pending)) == Code.CREATED
+    assert bank.code(again) == Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT
+    bank.later(62)
+    assert bank.code(replace(again, expires_at=bank.now)) == Code.CREATED

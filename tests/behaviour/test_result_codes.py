@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from native.codes import ResultCode as Code
-from tests.model import admin as a
+from tests.model import admin_request as a
 from tests.model import record as r
 from tests.model.fixtures import mode, opened  # noqa: F401
 from tests.model.genesis import SECOND_NS
@@ -20,7 +20,19 @@ from tests.model.hashes import sha256, tree_root
 from tests.model.keyring import public_key
 from tests.model.record import derive_claim, derive_refund, record_digest
 from tests.model.stage import (
-    ALICE, ALICE_2, BANK, BOB, CAROL, CNY, EUR, HKD, ISSUER_ACCOUNT, KEYS, OTHER_BANK, Stage, account_on,
+    ALICE,
+    ALICE_2,
+    BANK,
+    BOB,
+    CAROL,
+    CNY,
+    EUR,
+    HKD,
+    ISSUER_ACCOUNT,
+    KEYS,
+    OTHER_BANK,
+    Stage,
+    account_on,
 )  # fmt: skip
 
 # Answered by the service before the ledger is asked, each with its test beside the service.
@@ -395,7 +407,13 @@ asked(Code.SUITE_UNSUPPORTED, a.PARTICIPANT_ADD, "operator", **(ADDED | {"suite"
 asked(Code.KEY_REJECTED, a.PARTICIPANT_ADD, "operator", **(ADDED | {"public_key": b"\1" + bytes(63)}))
 asked(Code.KEY_EXISTS, a.PARTICIPANT_ADD, "operator", **(ADDED | {"public_key": public_key(1)}))
 asked(
-    Code.ACCOUNT_EXISTS, a.ACCOUNT_OPEN, "bank_registrar", participant=BANK, subject=ALICE, ledger=CNY, key_id=KEYS["bank"]
+    Code.ACCOUNT_EXISTS,
+    a.ACCOUNT_OPEN,
+    "bank_registrar",
+    participant=BANK,
+    subject=ALICE,
+    ledger=CNY,
+    key_id=KEYS["bank"],
 )
 asked(Code.ACCOUNT_NOT_FOUND, a.ACCOUNT_LIMITS, "issuer_a", subject=MISSING_HERE, ledger=CNY)
 asked(

@@ -195,3 +195,13 @@ def test_records_and_bindings_of_a_run_are_its_digest(bank):
     one, two = bank.plain(amount=1), bank.plain(amount=2)
     assert bank.codes(*bank.run(one, two)) == [Code.CREATED] * 2
     assert bank.codes(*bank.run(two, one)) == [Code.EXISTS_WITH_DIFFERENT_FLAGS, FAILED]
+
+
+def test_only_the_failing_member_of_a_run_has_a_leaf(bank):
+    """LEDGER-60: the block's decision count says so."""
+    bank.seal()
+    run = bank.run(bank.plain(amount=1), bank.plain(amount=5000), bank.plain(amount=2))
+    assert bank.codes(*run) == [FAILED, Code.INSUFFICIENT_FUNDS, FAILED]
+    assert int.from_bytes(bank.seal()[72:80], "little") == 1
+    assert bank.codes(*bank.run(bank.plain(amount=1), bank.plain(amount=2))) == [Code.CREATED] * 2
+    assert int.from_bytes(bank.seal()[72:80], "little") == 2

@@ -12,8 +12,9 @@ import urllib.request
 import psutil
 import pytest
 
+from clearspan.audit import audit
 from clearspan.cluster import Cluster, ClusterFailed, create_network, temporary_network
-from clearspan.errors import ConfigError, Refused
+from clearspan.errors import ConfigError, Refused, TimedOut
 from engine.types import Role
 from tests.e2e.support import FUNDS, ROOT, client_of, digests_of, fund, payments, small_network
 
@@ -209,20 +210,64 @@ def test_a_full_disk_refuses_keeps_reading_and_resumes(tmp_path, small_disk, res
             except OSError:
                 pass
 
+        async def refused(client, batch) -> str:
+            """The client tries again until its deadline, which may pass while the node builds its state anew."""
+            with pytest.raises((Refused, TimedOut)) as caught:
+                await client.submit(batch)
+            return caught.value.name if isinstance(caught.value, Refused) else "timed_out"
+
+        async def total() -> int:
+            async with client_of(cluster, "operator-cny") as operator:
+                return sum(view.balance for view in await operator.accounts(accounts))
+
         async def work() -> None:
+            # Several at once, so that rounds are in flight on top of the one that finds no room.
+            batches = [payments(network, *banks, 8192) for _ in range(3)]
             async with client_of(cluster, "clearing-house", deadline_s=2) as client:
-                big = payments(network, *banks, 4096)
-                with pytest.raises(Refused) as caught:
-                    await client.submit(big)
-                assert caught.value.name == "disk_full"
-                async with client_of(cluster, "operator-cny") as operator:
-                    views = await operator.accounts(accounts)
-                    assert sum(view.balance for view in views) == len(accounts) * FUNDS
-                    filler.unlink()
-                    async with client_of(cluster, "clearing-house", deadline_s=20) as patient:
-                        assert (await patient.submit(payments(network, *banks, 4096))).settled.all()
-                    views = await operator.accounts(accounts)
-                    assert sum(view.balance for view in views) == len(accounts) * FUNDS
+                names = set(await asyncio.gather(*(refused(client, batch) for batch in batches)))
+            assert "disk_full" in names
+            assert names <= {"disk_full", "timed_out"}
+            assert await total() == len(accounts) * FUNDS
+            filler.unlink()
+            async with client_of(cluster, "clearing-house", deadline_s=20) as client:
+                for batch in batches:
+                    assert (await client.submit(batch)).settled.all()
+            assert await total() == len(accounts) * FUNDS
 
         asyncio.run(work())
         assert cluster.kill(1, signal.SIGTERM) == 0
+    assert audit(network.node_folder(1) / "data").transfers >= 3 * 8192
+
+
+def test_a_failed_sync_stops_the_node_and_loses_nothing(tmp_path, need_tool):
+    """One EIO from the disk: the node ends with exit 5 and says why, and what it acknowledged is there afterwards."""
+    strace = need_tool("strace", "strace")
+    network = small_network(tmp_path / "network")
+    with Cluster(network) as cluster:
+        banks = fund(cluster)
+        node = cluster.address(1).pid
+        command = [
+            strace,
+            "-f",
+            "-qq",
+            "-e",
+            "trace=fdatasync,fsync,msync",
+            "-e",
+            "inject=fdatasync,fsync,msync:error=EIO",
+        ]
+        with (tmp_path / "strace").open("wb") as notes:
+            tracer = subprocess.Popen([*command, "-p", str(node)], stderr=notes, stdout=subprocess.DEVNULL)
+        try:
+            assert psutil.Process(node).wait(timeout=30) == 5
+        finally:
+            tracer.terminate()
+            tracer.wait()
+        assert not cluster.is_running(1)
+        assert "node_failed" in cluster.log(1).read_text()
+        cluster.restart(1)
+
+        async def work() -> int:
+            async with client_of(cluster, "operator-cny") as client:
+                return sum(view.balance for view in await client.accounts([a for bank in banks for a in bank.accounts]))
+
+        assert asyncio.run(work()) == 8 * FUNDS

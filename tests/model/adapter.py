@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from native.codes import ResultCode as Code
 from tests.model.genesis import ModelGenesis
-from tests.model.logrecord import HEAD_BYTES, LogHead
+from tests.model.log_record import HEAD_BYTES, LogHead
 from tests.model.shard import ModelShard
 
 if TYPE_CHECKING:

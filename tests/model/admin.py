@@ -1,52 +1,41 @@
-"""Administration: participants, keys, accounts (spec 06)."""
+"""Administration: who may ask for what, and in which order a request is refused (ADMIN-1, ADMIN-3, ADMIN-6)."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from native.codes import ResultCode as Code
-from tests.model.accounts import CLOSED, FROZEN, ISSUER, Account, participant_of, second_word_of
+from tests.model import admin_request as a
+from tests.model.accounts import participant_of
+from tests.model.admin_request import AdminRequest
+from tests.model.admin_rules import Refused, take_effect
 from tests.model.genesis import SECOND_NS
 from tests.model.hashes import hasher, prefix
-from tests.model.points import key_acceptable
-from tests.model.registry import Key, Participant
 from tests.model.window import Entry
 
 if TYPE_CHECKING:
+    from tests.model.registry import Key
     from tests.model.state import State
 
-__all__ = [
-    "ACCOUNT_CLOSE", "ACCOUNT_FREEZE", "ACCOUNT_KEY_SET", "ACCOUNT_LIMITS", "ACCOUNT_OPEN", "ACCOUNT_UNFREEZE", "KEY_ADD",
-    "KEY_REVOKE", "KEY_ROTATE", "NEW_KEY", "PARTICIPANT_ADD", "QUOTA_SET", "AdminAnswer", "AdminRequest", "decide_admin",
-]  # fmt: skip
+__all__ = ["AdminAnswer", "decide_admin"]
 
-(PARTICIPANT_ADD, KEY_ADD, KEY_ROTATE, KEY_REVOKE, ACCOUNT_OPEN, ACCOUNT_LIMITS, ACCOUNT_FREEZE, ACCOUNT_UNFREEZE,
- ACCOUNT_CLOSE, QUOTA_SET, ACCOUNT_KEY_SET, MANDATE) = range(1, 13)  # fmt: skip
-ISSUER_ROLE, ACCOUNT_ROLE, REGISTRAR, OPERATOR, SUPERVISOR, BLOCK, SCREENING = range(1, 8)
-_BY_REGISTRAR = (ISSUER_ROLE, ACCOUNT_ROLE, REGISTRAR)
-_BY_OPERATOR = (OPERATOR, SUPERVISOR, BLOCK, SCREENING)
-
-NEW_KEY = 0xFFFFFFFF  # as second signer: the public key in the body
 _WINDOW_S = 3600
 _WINDOW_NS = _WINDOW_S * SECOND_NS
 _ID_MAX = 2**128 - 1
-_U64_MAX = 2**64 - 1
 
 # The fields of each type besides id, type, expires_at and valid_for_s; all others are zero.
 _USES = {
-    PARTICIPANT_ADD: {"participant", "subject", "role", "limit_a", "limit_b", "suite", "public_key"},
-    KEY_ADD: {"participant", "suite", "public_key", "role"},
-    KEY_ROTATE: {"participant", "key_id", "suite", "public_key"},
-    KEY_REVOKE: {"participant", "key_id"},
-    ACCOUNT_OPEN: {"participant", "subject", "ledger", "key_id", "role", "limit_b"},
-    ACCOUNT_LIMITS: {"subject", "ledger", "limit_a", "limit_b"},
-    ACCOUNT_FREEZE: {"subject", "ledger", "reason", "limit_a"},
-    ACCOUNT_UNFREEZE: {"subject", "ledger", "reason"},
-    ACCOUNT_CLOSE: {"subject", "ledger", "reason"},
-    QUOTA_SET: {"participant", "limit_a", "limit_b"},
-    ACCOUNT_KEY_SET: {"subject", "ledger", "key_id"},
+    a.PARTICIPANT_ADD: {"participant", "subject", "role", "limit_a", "limit_b", "suite", "public_key"},
+    a.KEY_ADD: {"participant", "suite", "public_key", "role"},
+    a.KEY_ROTATE: {"participant", "key_id", "suite", "public_key"},
+    a.KEY_REVOKE: {"participant", "key_id"},
+    a.ACCOUNT_OPEN: {"participant", "subject", "ledger", "key_id", "role", "limit_b"},
+    a.ACCOUNT_LIMITS: {"subject", "ledger", "limit_a", "limit_b"},
+    a.ACCOUNT_FREEZE: {"subject", "ledger", "reason", "limit_a"},
+    a.ACCOUNT_UNFREEZE: {"subject", "ledger", "reason"},
+    a.ACCOUNT_CLOSE: {"subject", "ledger", "reason"},
+    a.QUOTA_SET: {"participant", "limit_a", "limit_b"},
+    a.ACCOUNT_KEY_SET: {"subject", "ledger", "key_id"},
 }
 # State refusals that may still become a yes: they burn nothing and have no leaf (ADMIN-3).
 _OPEN = (
@@ -57,43 +46,6 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class AdminRequest:
-    """The body of 160 bytes."""
-
-    id: int = 0
-    subject: int = 0
-    type: int = 0
-    reason: int = 0
-    participant: int = 0
-    ledger: int = 0
-    key_id: int = 0
-    expires_at: int = 0
-    valid_for_s: int = 0
-    suite: int = 0
-    role: int = 0
-    limit_a: int = 0
-    limit_b: int = 0
-    public_key: bytes = bytes(64)
-
-    def pack(self) -> bytes:
-        return (
-            self.id.to_bytes(16, "little")
-            + self.subject.to_bytes(16, "little")
-            + struct.pack("<HHIII", self.type, self.reason, self.participant, self.ledger, self.key_id)
-            + struct.pack("<QIHH", self.expires_at, self.valid_for_s, self.suite, self.role)
-            + self.limit_a.to_bytes(16, "little")
-            + self.limit_b.to_bytes(16, "little")
-            + self.public_key
-        )
-
-    @classmethod
-    def unpack(cls, body: bytes) -> AdminRequest:
-        id_, subject = int.from_bytes(body[:16], "little"), int.from_bytes(body[16:32], "little")
-        limits = int.from_bytes(body[64:80], "little"), int.from_bytes(body[80:96], "little")
-        return cls(id_, subject, *struct.unpack_from("<HHIIIQIHH", body, 32), *limits, body[96:160])
-
-
 class AdminAnswer(NamedTuple):
     """As of a transfer, and the id of the key that was registered, if any."""
 
@@ -101,14 +53,6 @@ class AdminAnswer(NamedTuple):
     first_code: int
     time: int
     assigned: int
-
-
-class _Refused(Exception):
-    """A state code, thrown from the rule that found it."""
-
-    def __init__(self, code: Code) -> None:
-        super().__init__(code.name)
-        self.code = code
 
 
 def decide_admin(
@@ -140,9 +84,9 @@ def decide_admin(
         return AdminAnswer(code, 0, now, 0)
     assigned = 0
     try:
-        assigned = _RULES[request.type](state, request, signers, now) or 0
+        assigned = take_effect(state, request, signers, now)
         code = Code.CREATED
-    except _Refused as refused:
+    except Refused as refused:
         code = refused.code
     if code not in _OPEN_AT_STATE:
         state.admin_ids.add(window_key, Entry(body, digest, code, now), request.expires_at + _WINDOW_NS)
@@ -157,7 +101,7 @@ _OPEN_AT_STATE = {
 
 
 def _malformed(request: AdminRequest) -> Code | None:
-    if request.type == MANDATE:
+    if request.type == a.MANDATE:
         return Code.MANDATE_UNSUPPORTED
     if request.type not in _USES:
         return Code.ADMIN_TYPE_UNKNOWN
@@ -192,9 +136,9 @@ def _time_refused(request: AdminRequest, now: int) -> Code | None:
 
 
 def _two_needed(request: AdminRequest) -> bool:
-    if request.type == KEY_ADD:
-        return request.role in (ISSUER_ROLE, OPERATOR, SUPERVISOR, BLOCK)
-    return request.type in (KEY_ROTATE, ACCOUNT_FREEZE, ACCOUNT_UNFREEZE, ACCOUNT_CLOSE, ACCOUNT_KEY_SET)
+    if request.type == a.KEY_ADD:
+        return request.role in (a.ISSUER_ROLE, a.OPERATOR, a.SUPERVISOR, a.BLOCK)
+    return request.type in (a.KEY_ROTATE, a.ACCOUNT_FREEZE, a.ACCOUNT_UNFREEZE, a.ACCOUNT_CLOSE, a.ACCOUNT_KEY_SET)
 
 
 def _signers_refused(
@@ -202,7 +146,7 @@ def _signers_refused(
 ) -> Code | None:
     if code := _signer_refused(state, signers[0], verdicts[0], now):
         return code
-    second_is_new_key = request.type == KEY_ROTATE and signers[1] == NEW_KEY
+    second_is_new_key = request.type == a.KEY_ROTATE and signers[1] == a.NEW_KEY
     if not _two_needed(request):
         if signers[1] != 0:
             return Code.ADMIN_FIELD_NOT_ALLOWED
@@ -232,190 +176,25 @@ def _signer_refused(state: State, signer: int, verdict: int, now: int) -> Code |
 
 def _roles_allow(request: AdminRequest, first: Key, second: Key | None) -> bool:
     """The columns `signer 1` and `signer 2`; `second` is None where none is demanded, or the new key signs (ADMIN-6)."""
-    registrar = first.role == REGISTRAR and first.participant == request.participant
-    if request.type in (PARTICIPANT_ADD, QUOTA_SET):
-        return first.role == OPERATOR
-    if request.type == KEY_ADD:
-        by_registrar = registrar and request.role not in _BY_OPERATOR
-        by_operator = first.role == OPERATOR and request.role not in _BY_REGISTRAR
-        return (by_registrar or by_operator) and (second is None or second.role == OPERATOR)
-    if request.type == KEY_ROTATE:
+    registrar = first.role == a.REGISTRAR and first.participant == request.participant
+    if request.type in (a.PARTICIPANT_ADD, a.QUOTA_SET):
+        return first.role == a.OPERATOR
+    if request.type == a.KEY_ADD:
+        by_registrar = registrar and request.role not in a.BY_OPERATOR
+        by_operator = first.role == a.OPERATOR and request.role not in a.BY_REGISTRAR
+        return (by_registrar or by_operator) and (second is None or second.role == a.OPERATOR)
+    if request.type == a.KEY_ROTATE:
         if second is None:
             return first.id == request.key_id
-        return registrar and second.role == OPERATOR
-    if request.type == KEY_REVOKE:
-        return registrar or first.role == OPERATOR
-    if request.type == ACCOUNT_OPEN:
+        return registrar and second.role == a.OPERATOR
+    if request.type == a.KEY_REVOKE:
+        return registrar or first.role == a.OPERATOR
+    if request.type == a.ACCOUNT_OPEN:
         return registrar
-    if request.type == ACCOUNT_LIMITS:
-        return first.role == ISSUER_ROLE
+    if request.type == a.ACCOUNT_LIMITS:
+        return first.role == a.ISSUER_ROLE
     assert second is not None
-    if request.type == ACCOUNT_KEY_SET:
-        of_account = first.role == REGISTRAR and first.participant == participant_of(request.subject)
-        return of_account and second.role == OPERATOR
-    return first.role in (OPERATOR, SUPERVISOR) and second.role in (OPERATOR, SUPERVISOR)
-
-
-# State rules by type (ADMIN-2): refuse, or take effect and return the id of the new key.
-
-
-def _demand(condition: bool, code: Code) -> None:
-    if not condition:
-        raise _Refused(code)
-
-
-def _participant_add(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> int:
-    _demand(q.participant not in (0, 0xFFFFFFFF), Code.ADMIN_FIELD_NOT_ALLOWED)
-    _demand(max(q.limit_a, q.limit_b) <= _U64_MAX, Code.ADMIN_FIELD_NOT_ALLOWED)
-    _demand(q.participant not in state.registry.participants, Code.PARTICIPANT_EXISTS)
-    _demand_key(state, q)
-    state.registry.add_participant(Participant(q.participant, q.role, q.limit_a, q.limit_b, q.subject))
-    return state.registry.add_key(q.participant, REGISTRAR, q.suite, q.public_key)
-
-
-def _demand_key(state: State, q: AdminRequest) -> None:
-    _demand(q.suite in (1, 2), Code.SUITE_UNSUPPORTED)
-    _demand(key_acceptable(q.suite, q.public_key), Code.KEY_REJECTED)
-    _demand(not state.registry.has_public_key(q.public_key), Code.KEY_EXISTS)
-
-
-def _key_add(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> int:
-    participant = _participant(state, q)
-    _demand(_role_allowed(state, q.role, participant), Code.ROLE_NOT_ALLOWED)
-    _demand_key(state, q)
-    _demand(participant.keys < participant.keys_max, Code.KEYS_QUOTA_EXCEEDED)
-    return state.registry.add_key(q.participant, q.role, q.suite, q.public_key)
-
-
-def _participant(state: State, q: AdminRequest) -> Participant:
-    participant = state.registry.participants.get(q.participant)
-    if participant is None:
-        raise _Refused(Code.PARTICIPANT_NOT_FOUND)
-    return participant
-
-
-def _role_allowed(state: State, role: int, participant: Participant) -> bool:
-    if role in (ACCOUNT_ROLE, REGISTRAR):
-        return True
-    if role == ISSUER_ROLE:
-        return any(terms.issuer == participant.number for terms in state.terms.values())
-    return role in _BY_OPERATOR and bool(participant.roles >> role & 1)
-
-
-def _key_rotate(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> int:
-    old = _key_in_force(state, q, now)
-    _demand_key(state, q)
-    participant = state.registry.participants[q.participant]
-    _demand(participant.keys < participant.keys_max, Code.KEYS_QUOTA_EXCEEDED)
-    old.retired_at = now
-    return state.registry.add_key(q.participant, old.role, q.suite, q.public_key, old.lineage)
-
-
-def _key_revoke(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
-    _key_in_force(state, q, now).retired_at = now
-
-
-def _key_in_force(state: State, q: AdminRequest, now: int) -> Key:
-    _participant(state, q)
-    key = state.registry.keys.get(q.key_id)
-    if key is None:
-        raise _Refused(Code.KEY_NOT_FOUND)
-    _demand(key.participant == q.participant, Code.ACCOUNT_NOT_OF_PARTICIPANT)
-    _demand(key.in_force(now), Code.KEY_NOT_IN_FORCE)
-    return key
-
-
-def _account_open(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
-    participant = _participant(state, q)
-    _demand(q.ledger in state.terms, Code.LEDGER_NOT_FOUND)
-    _demand(participant_of(q.subject) == q.participant, Code.ACCOUNT_NOT_OF_PARTICIPANT)
-    _demand(second_word_of(q.subject) == 0, Code.ADMIN_FIELD_NOT_ALLOWED)
-    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
-    _demand(q.subject not in state.accounts, Code.ACCOUNT_EXISTS)
-    lineage, flags = 0, ISSUER
-    if q.key_id or state.terms[q.ledger].issuer != q.participant:
-        lineage, flags = _account_key(state, q, q.participant, now).lineage, 0
-    _demand(participant.accounts < participant.accounts_max, Code.ACCOUNTS_QUOTA_EXCEEDED)
-    _demand(len(state.accounts) < state.genesis.limits.accounts_max, Code.ACCOUNTS_FULL)
-    participant.accounts += 1
-    state.accounts[q.subject] = Account(
-        q.subject, q.ledger, flags, key_lineage=lineage, code=q.role, user_data=q.limit_b, opened_at=now
-    )
-
-
-def _account_key(state: State, q: AdminRequest, participant: int, now: int) -> Key:
-    key = state.registry.keys.get(q.key_id)
-    if key is None:
-        raise _Refused(Code.KEY_NOT_FOUND)
-    _demand(key.participant == participant and key.role == ACCOUNT_ROLE, Code.ROLE_NOT_ALLOWED)
-    _demand(key.in_force(now), Code.KEY_NOT_IN_FORCE)
-    return key
-
-
-def _subject(state: State, q: AdminRequest) -> Account:
-    """The account that types 6 to 9 and 11 are about."""
-    account = state.accounts.get(q.subject)
-    if account is None:
-        raise _Refused(Code.ACCOUNT_NOT_FOUND)
-    _demand(account.ledger == q.ledger, Code.DEBIT_ACCOUNT_OTHER_LEDGER)
-    _demand(not account.flags & CLOSED, Code.ACCOUNT_CLOSED)
-    return account
-
-
-def _account_limits(state: State, q: AdminRequest, signers: tuple[int, int], _now: int) -> None:
-    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
-    terms = state.terms.get(q.ledger)
-    signer = state.registry.keys[signers[0]]
-    _demand(terms is not None and terms.issuer == signer.participant, Code.NOT_THE_ISSUER)
-    account = _subject(state, q)
-    account.credit_limit, account.balance_max = q.limit_a, q.limit_b
-
-
-def _account_freeze(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
-    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
-    account = _subject(state, q)
-    account.flags |= FROZEN
-    account.frozen_until = min(q.limit_a, _U64_MAX)
-
-
-def _account_unfreeze(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
-    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
-    account = _subject(state, q)
-    account.flags &= ~FROZEN
-    account.frozen_until = 0
-
-
-def _account_close(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
-    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
-    account = _subject(state, q)
-    _demand(account.debits_pending == account.credits_pending == 0, Code.ACCOUNT_HAS_PENDINGS)
-    _demand(account.debits_posted == account.credits_posted, Code.ACCOUNT_NOT_EMPTY)
-    account.flags |= CLOSED
-
-
-def _quota_set(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
-    participant = _participant(state, q)
-    _demand(max(q.limit_a, q.limit_b) <= _U64_MAX, Code.ADMIN_FIELD_NOT_ALLOWED)
-    participant.accounts_max, participant.keys_max = q.limit_a, q.limit_b
-
-
-def _account_key_set(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
-    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
-    account = _subject(state, q)
-    _demand(not account.flags & ISSUER, Code.ROLE_NOT_ALLOWED)
-    account.key_lineage = _account_key(state, q, participant_of(q.subject), now).lineage
-
-
-_RULES = {
-    PARTICIPANT_ADD: _participant_add,
-    KEY_ADD: _key_add,
-    KEY_ROTATE: _key_rotate,
-    KEY_REVOKE: _key_revoke,
-    ACCOUNT_OPEN: _account_open,
-    ACCOUNT_LIMITS: _account_limits,
-    ACCOUNT_FREEZE: _account_freeze,
-    ACCOUNT_UNFREEZE: _account_unfreeze,
-    ACCOUNT_CLOSE: _account_close,
-    QUOTA_SET: _quota_set,
-    ACCOUNT_KEY_SET: _account_key_set,
-}
+    if request.type == a.ACCOUNT_KEY_SET:
+        of_account = first.role == a.REGISTRAR and first.participant == participant_of(request.subject)
+        return of_account and second.role == a.OPERATOR
+    return first.role in (a.OPERATOR, a.SUPERVISOR) and second.role in (a.OPERATOR, a.SUPERVISOR)

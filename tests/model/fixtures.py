@@ -20,7 +20,7 @@ def mode(request: pytest.FixtureRequest) -> str:
     """Which subject a scenario runs on."""
     if request.param != "model" and not machine_present():
         pytest.skip("engine.machine is not built here: run `python setup.py build_ext --inplace`")
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.model.accounts import CHANNEL, ISSUER
+from tests.model.effects import credit_side
 from tests.model.pendings import OPEN
-from tests.model.transfers import credit_side
 
 if TYPE_CHECKING:
     from tests.model.state import State

@@ -15,7 +15,8 @@ from engine.log_record import LogRecord, RecordKind, encode_record
 from engine.machine import ShardMachine
 from engine.relay_block import RelayBlock, reveal_record
 from native.codes import ResultCode as Code
-from tests.model.admin import NEW_KEY, AdminAnswer
+from tests.model.admin import AdminAnswer
+from tests.model.admin_request import NEW_KEY
 from tests.model.hashes import prefix
 from tests.model.keyring import sign_with
 from tests.model.transfers import Answer
@@ -46,7 +47,9 @@ class MachineSubject:
     ) -> list[Answer]:
         count = len(heads) // 128
         index = np.array(binding_index, dtype="<u4").tobytes()
-        batch = BatchColumns.from_buffers(self.machine.domain.domain, bytes(16), heads, bytes(64 * count), index, bindings)
+        batch = BatchColumns.from_buffers(
+            self.machine.domain.domain, bytes(16), heads, bytes(64 * count), index, bindings
+        )
         outcome = self.machine.apply_batch(batch, bytes(verdicts), now)
         self._record(RecordKind.BATCH, encode_batch_body(batch, submitter=0, codes=outcome.codes), now)
         rows = zip(outcome.codes.tolist(), outcome.first_codes.tolist(), outcome.times.tolist(), strict=True)

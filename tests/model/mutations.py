@@ -20,7 +20,15 @@ from pathlib import Path
 __all__ = ["MUTATIONS", "Mutation", "main"]
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("native", "engine", "tests/model", "tests/behaviour", "tests/conftest.py", "tests/__init__.py", "pyproject.toml")
+COPIED = (
+    "native",
+    "engine",
+    "tests/model",
+    "tests/behaviour",
+    "tests/conftest.py",
+    "tests/__init__.py",
+    "pyproject.toml",
+)
 FOLDERS = ("apply", "sha2", "sm3", "merkle")
 FLAGS = ("-std=c11", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-DCYTHON_CCOMPLEX=0", "-w")
 
@@ -230,7 +238,10 @@ class Kernel:
         self._tree = tree
         self._objects = tree / "objects"
         self._objects.mkdir()
-        self._sources = [tree / "native/ledger.c", *(f for d in FOLDERS for f in sorted((tree / "native" / d).glob("*.c")))]
+        self._sources = [
+            tree / "native/ledger.c",
+            *(f for d in FOLDERS for f in sorted((tree / "native" / d).glob("*.c"))),
+        ]
         for source in self._sources:
             self._compile(source)
 
@@ -259,7 +270,13 @@ BEHAVIOUR = tuple(
 PARTS = {
     "scenarios on the machine": (*BEHAVIOUR, "-k", "machine"),
     "walks": ("tests/model/test_model_equals_kernel.py", "-k", "walk_is_equal"),
-    "hypothesis": ("tests/model/test_model_equals_kernel.py", "-k", "test_model_equals_machine", "--hypothesis-profile", "unshrunk"),
+    "hypothesis": (
+        "tests/model/test_model_equals_kernel.py",
+        "-k",
+        "test_model_equals_machine",
+        "--hypothesis-profile",
+        "unshrunk",
+    ),
 }
 
 
@@ -308,7 +325,10 @@ def main(arguments: list[str] | None = None) -> int:
             if word in mutation.name:
                 seen = _try(tree, kernel, mutation)
                 unseen += not any(seen.values())
-                print(f"| {mutation.name} | {mutation.rule} | " + " | ".join(v or "-" for v in seen.values()) + " |", flush=True)
+                print(
+                    f"| {mutation.name} | {mutation.rule} | " + " | ".join(v or "-" for v in seen.values()) + " |",
+                    flush=True,
+                )
     return 1 if unseen else 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tests.model import admin as a
+from tests.model import admin_request as a
 from tests.model import record as r
 from tests.model.accounts import CLOSED, ISSUER, participant_of
 from tests.model.adapter import Equal, ModelSubject, make_subject
@@ -19,8 +19,23 @@ from tests.model.keyring import can_sign, public_key
 from tests.model.pendings import OPEN
 from tests.model.record import Transfer, derive_claim, derive_refund
 from tests.model.stage import (
-    ALICE, ALICE_2, BANK, BOB, CAROL, CNY, DAVE, DOMAIN, HKD, ISSUER_ACCOUNT, ISSUER_P, KEYS, OTHER_BANK, Stage,
-    account_on, genesis_document, suspense_on,
+    ALICE,
+    ALICE_2,
+    BANK,
+    BOB,
+    CAROL,
+    CNY,
+    DAVE,
+    DOMAIN,
+    HKD,
+    ISSUER_ACCOUNT,
+    ISSUER_P,
+    KEYS,
+    OTHER_BANK,
+    Stage,
+    account_on,
+    genesis_document,
+    suspense_on,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -194,7 +209,9 @@ class Play:
             self._administer(request, (KEYS["issuer_a"], 0), s.shard_of(account))
         issue = {"debit_account": ISSUER_ACCOUNT, "credit_account": ALICE, "amount": 10_000}
         pending = s.pending(key_id=KEYS["issuer_a"], expires_at=s.now + WINDOW_S * SECOND_NS, **issue)
-        self._send(0, [pending, replace(s.post(pending, key_id=KEYS["issuer_b"]), expires_at=pending.expires_at)], [1, 1])
+        self._send(
+            0, [pending, replace(s.post(pending, key_id=KEYS["issuer_b"]), expires_at=pending.expires_at)], [1, 1]
+        )
 
     def _open(self, account: int, key: str | None) -> None:
         participant = participant_of(account)
@@ -488,7 +505,11 @@ class Play:
         if kind == a.ACCOUNT_OPEN:
             ledger = HKD if account == HKD_ACCOUNT else CNY
             key = 0 if account == ISSUER_ACCOUNT else self._account_key(participant)
-            return make(kind, participant=participant, subject=account, ledger=ledger, key_id=key, role=3), (registrar, 0), here
+            return (
+                make(kind, participant=participant, subject=account, ledger=ledger, key_id=key, role=3),
+                (registrar, 0),
+                here,
+            )
         if kind == a.ACCOUNT_LIMITS:
             limits = {"limit_a": self._pick(1000, 0, 2**127, 2**128 - 1), "limit_b": self._pick(0, 50, 2000, 12_000)}
             signer = KEYS["issuer_hkd"] if self._rarely(8) else KEYS["issuer_a"]
@@ -502,14 +523,20 @@ class Play:
             return make(kind, subject=account, ledger=CNY, key_id=key), (registrar, 1), here
         return self._admin_of_keys(kind, participant, registrar)
 
-    def _admin_of_keys(self, kind: int, participant: int, registrar: int) -> tuple[a.AdminRequest, tuple[int, int], int]:
+    def _admin_of_keys(
+        self, kind: int, participant: int, registrar: int
+    ) -> tuple[a.AdminRequest, tuple[int, int], int]:
         make, both = self.stage.request, 3
         fresh = {"suite": 1, "public_key": public_key(self.next_key - self.choose.below(2) * self.choose.below(2))}
         if kind == a.KEY_ADD:
             self.next_key += 1
             role = self._pick(2, 2, 3, 1, 7, 5, 0)
             signer = registrar if role in (1, 2, 3) else 1
-            return make(kind, participant=participant, role=role, **fresh), (signer, 2 if role in (1, 4, 5, 6) else 0), both
+            return (
+                make(kind, participant=participant, role=role, **fresh),
+                (signer, 2 if role in (1, 4, 5, 6) else 0),
+                both,
+            )
         if kind in (a.KEY_ROTATE, a.KEY_REVOKE):
             key = self._account_key(participant)
             if kind == a.KEY_REVOKE:
@@ -522,7 +549,11 @@ class Play:
         if kind == a.PARTICIPANT_ADD:
             self.next_key += 1
             number = self._pick(30, 31, BANK, 0)
-            return make(kind, participant=number, subject=0x41, role=1 << 5, limit_a=3, limit_b=3, **fresh), (1, 0), both
+            return (
+                make(kind, participant=number, subject=0x41, role=1 << 5, limit_a=3, limit_b=3, **fresh),
+                (1, 0),
+                both,
+            )
         bounds = {"limit_a": self._pick(100, 2), "limit_b": self._pick(100, 4)}
         return make(a.QUOTA_SET, participant=participant, **bounds), (1, 0), both
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from native.codes import ResultCode as Code
 from tests.model import record as r
 from tests.model.credits import CLAIM_MESSAGE
+from tests.model.effects import credit_side, move, release, send_credit
 from tests.model.hashes import sha256, sm3
 from tests.model.pendings import CLAIMED, REFUNDED, Pending
-from tests.model.transfers import credit_side, move, release, send_credit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

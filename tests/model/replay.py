@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 from native.codes import ResultCode as Code
 from tests.model.hashes import hasher
-from tests.model.logrecord import (
-    ADMIN, BATCH, CREDITS, HEAD_BYTES, RELAY, AdminBody, BatchBody, CreditsBody, LogHead, RelayBody,
+from tests.model.log_record import (
+    ADMIN,
+    BATCH,
+    CREDITS,
+    HEAD_BYTES,
+    RELAY,
+    AdminBody,
+    BatchBody,
+    CreditsBody,
+    LogHead,
+    RelayBody,
 )  # fmt: skip
 from tests.model.shard import ModelShard
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from native.codes import ResultCode as Code
 from tests.model import record as r
-from tests.model.transfers import DONE, Answer, burns, decide, identical_known, malformed, repeat
+from tests.model.malformed import malformed
+from tests.model.transfers import DONE, Answer, burns, decide, identical_known, repeat
 from tests.model.window import Entry
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from tests.model import record as r
 from tests.model.accounts import CHANNEL
 from tests.model.admin import AdminAnswer, decide_admin
 from tests.model.credits import Message, receive
+from tests.model.effects import credit_side, release
 from tests.model.hashes import hasher, prefix, run_prefix, tree_root
 from tests.model.invariants import broken_invariants
-from tests.model.logrecord import ADMIN, BATCH, CREDITS, RELAY, SEAL, LogHead
+from tests.model.log_record import ADMIN, BATCH, CREDITS, RELAY, SEAL, LogHead
 from tests.model.pendings import EXPIRED
 from tests.model.relay import consume
 from tests.model.roots import SLOT_MAP_VERSION, state_root, subtree_roots
 from tests.model.runs import decide_run, split_runs
 from tests.model.state import Block, State
-from tests.model.transfers import Answer, credit_side, decide_alone, release
+from tests.model.transfers import Answer, decide_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,9 +203,7 @@ class ModelShard:
     ) -> tuple[list[r.Transfer], list[bytes]]:
         """The records of a batch and their digests (RECORD-1 to RECORD-3)."""
         by_index = {index: bindings[32 * i : 32 * i + 32] for i, index in enumerate(binding_index)}
-        records = [
-            heads[128 * i : 128 * i + 128] + by_index.get(i, r.ZERO_BINDING) for i in range(len(heads) // 128)
-        ]
+        records = [heads[128 * i : 128 * i + 128] + by_index.get(i, r.ZERO_BINDING) for i in range(len(heads) // 128)]
         transfers = [r.Transfer.unpack(each[:128], each[128:]) for each in records]
         digests: list[bytes] = []
         for start, end, linked in split_runs([t.flags for t in transfers]):

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from native.codes import ResultCode as Code
 from tests.model import record as r
-from tests.model.admin import (
-    ACCOUNT_CLOSE, ACCOUNT_FREEZE, ACCOUNT_LIMITS, ACCOUNT_OPEN, AdminAnswer, AdminRequest,
-)  # fmt: skip
 from tests.model.accounts import participant_of, suspense_account_id
+from tests.model.admin_request import (
+    ACCOUNT_CLOSE,
+    ACCOUNT_FREEZE,
+    ACCOUNT_LIMITS,
+    ACCOUNT_OPEN,
+    AdminRequest,
+)  # fmt: skip
 from tests.model.genesis import SECOND_NS, slot_of
 from tests.model.keyring import public_key
 from tests.model.record import Transfer
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.model.adapter import Subject
+    from tests.model.admin import AdminAnswer
     from tests.model.transfers import Answer
 
 __all__ = [
@@ -62,12 +67,6 @@ def account_on(shard: int, participant: int, nth: int = 0, shards: int = 2) -> i
             if found == nth:
                 return id_
             found += 1
-
-
-def suspense_on(shard: int, participant: int, ledger: int, shards: int = 2) -> int:
-    """The id that a participant's suspense account has on the shard with this index."""
-    ids = (suspense_account_id(participant, ledger, number) for number in range(2**32))
-    return next(id_ for id_ in ids if slot_of(id_) * shards // 4096 == shard)
 
 
 def suspense_on(shard: int, participant: int, ledger: int, shards: int = 2) -> int:

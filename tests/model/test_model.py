@@ -8,9 +8,10 @@ import pytest
 
 from native.codes import ResultCode as Code
 from tests.model.adapter import ModelSubject, machine_present, make_subject
+from tests.model.domain import ModelDomain
 from tests.model.hashes import sha256, sm3, sm3_plain, tree_root
 from tests.model.keyring import public_key
-from tests.model.logrecord import BATCH, BatchBody, LogHead
+from tests.model.log_record import BATCH, BatchBody, LogHead
 from tests.model.points import key_acceptable
 from tests.model.record import Transfer
 from tests.model.replay import ReplayMismatch, replay
@@ -117,3 +118,22 @@ def test_replay_compares_every_code(played):
     )  # fmt: skip
     with pytest.raises(ReplayMismatch, match="code 0"):
         _again([*log[:index], again.data + forged], played)
+
+
+def test_a_domain_is_replayed_as_one(played):
+    """CHANNEL-1, CHANNEL-2: every message taken is the one that was sent."""
+    domain = ModelDomain(ModelSubject(played.document, DOMAIN << 8).shard.genesis)
+    for shard in played.shards:
+        for raw in shard.log:
+            domain.replay(raw)
+    assert domain.broken_invariants() == []
+    assert [domain.headers[shard.number] for shard in played.shards] == [shard.headers for shard in played.shards]
+    assert len(domain.received[DOMAIN << 8, DOMAIN << 8 | 1]) == 1
+
+
+def test_a_domain_notices_a_message_that_nobody_sent(played):
+    """CHANNEL-1: the second shard's log alone cannot show it."""
+    domain = ModelDomain(ModelSubject(played.document, DOMAIN << 8).shard.genesis)
+    for raw in played.shards[1].log:
+        domain.replay(raw)
+    assert any("took other messages" in each for each in domain.broken_invariants())

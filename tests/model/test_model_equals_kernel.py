@@ -20,7 +20,7 @@ from tests.model.walk import agree_after, script_of, walk
 pytestmark = pytest.mark.skipif(not machine_present(), reason="engine.machine is not built here: run `make build`")
 
 WALK_STEPS = 60
-CI_SEEDS = range(240)
+CI_SEEDS = range(200)
 NIGHTLY_SEEDS = 200_000
 
 

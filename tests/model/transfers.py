@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from native.codes import ResultCode as Code
 from tests.model import record as r
-from tests.model.accounts import CHANNEL, CLOSED, FROZEN, ISSUER, Account, channel_account_id, participant_of, reserved
-from tests.model.credits import CREDIT_MESSAGE, TOTAL_MAX, Message, exceeds_balance_max
+from tests.model.accounts import CHANNEL, CLOSED, FROZEN, ISSUER, Account, participant_of
+from tests.model.credits import CREDIT_MESSAGE, TOTAL_MAX, exceeds_balance_max
+from tests.model.effects import credit_side, move, release, reserve, send_credit
 from tests.model.genesis import SECOND_NS
+from tests.model.malformed import flags_refused, malformed
 from tests.model.pendings import CLAIMED, EXPIRED, OPEN, POSTED, VOIDED, Pending
 from tests.model.window import Entry
 
@@ -18,25 +20,11 @@ if TYPE_CHECKING:
     from tests.model.state import State
 
 __all__ = [
-    "DONE", "ROLE_ACCOUNT", "ROLE_ISSUER", "Answer", "burns", "credit_side", "decide", "decide_alone", "identical_known",
-    "malformed", "move", "release", "repeat", "reserve", "send_credit",
+    "DONE", "Answer", "burns", "decide", "decide_alone", "identical_known", "repeat",
 ]  # fmt: skip
 
 ROLE_ISSUER, ROLE_ACCOUNT = 1, 2
 DONE = (Code.CREATED, Code.CREATED_IN_TRANSIT)
-_ID_MAX = 2**128 - 1
-_TIME_END = 2**63
-
-_MAY_SET = {
-    r.PLAIN: r.LINKED | r.ATTACHMENT,
-    r.PENDING: r.LINKED | r.ATTACHMENT | r.PAYER_POSTS | r.PAYEE_POSTS | r.PAYER_VOIDS | r.PAYEE_VOIDS,
-    r.POST: r.LINKED | r.ATTACHMENT,
-    r.VOID: r.LINKED | r.ATTACHMENT,
-    r.LOCK: r.LINKED | r.SM3_HASHLOCK,
-    r.CLAIM: r.SM3_HASHLOCK,
-    r.REFUND: 0,
-    r.CANCEL: 0,
-}  # RECORD-5
 
 
 class Answer(NamedTuple):
@@ -54,7 +42,7 @@ def burns(code: Code) -> bool:
 
 def decide_alone(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> Answer:
     """A request that is no member of a run."""
-    if code := _flags_refused(t, in_run=False):
+    if code := flags_refused(t, in_run=False):
         return Answer(code, 0, now)
     if t.kind in (r.CLAIM, r.REFUND):
         return _claim_or_refund(state, t, now)
@@ -70,82 +58,6 @@ def decide_alone(state: State, t: Transfer, digest: bytes, verdict: int, now: in
 def repeat(entry: Entry) -> Answer:
     """Step 13: the first answer again."""
     return Answer(Code.EXISTS if entry.code in DONE else Code.ID_ALREADY_FAILED, entry.code, entry.time)
-
-
-# Malformed: steps 1 to 11.
-
-
-def _flags_refused(t: Transfer, *, in_run: bool) -> Code | None:
-    if t.kind > r.CANCEL or t.flags >> 12:
-        return Code.RESERVED_FLAG_SET
-    if t.flags & r.BY_MANDATE:
-        return Code.MANDATE_UNSUPPORTED
-    if t.flags & ~15 & ~_MAY_SET[t.kind] or (in_run and t.kind in (r.CLAIM, r.REFUND, r.CANCEL)):
-        return Code.KIND_FLAG_NOT_ALLOWED
-    return None
-
-
-def malformed(state: State, t: Transfer, *, in_run: bool) -> Code | None:
-    """Steps 1 and 3 to 11."""
-    return _flags_refused(t, in_run=in_run) or _names_refused(t) or _times_refused(t) or _terms_refused(state, t)
-
-
-def _names_refused(t: Transfer) -> Code | None:
-    cancel = t.kind == r.CANCEL
-    if t.id == 0:
-        return Code.ID_MUST_NOT_BE_ZERO
-    if t.id == _ID_MAX:
-        return Code.ID_MUST_NOT_BE_MAX
-    if reserved(t.debit_account):
-        return Code.DEBIT_ACCOUNT_RESERVED
-    if cancel and t.credit_account != 0:
-        return Code.CREDIT_ACCOUNT_MUST_BE_ZERO
-    if not cancel and reserved(t.credit_account):
-        return Code.CREDIT_ACCOUNT_RESERVED
-    if t.credit_account == t.debit_account:
-        return Code.ACCOUNTS_MUST_DIFFER
-    if cancel and t.amount != 0:
-        return Code.AMOUNT_MUST_BE_ZERO
-    if not cancel and t.amount == 0:
-        return Code.AMOUNT_MUST_NOT_BE_ZERO
-    refers = t.kind in (r.POST, r.VOID, r.CANCEL)
-    if refers and t.reference == 0:
-        return Code.REFERENCE_MUST_NOT_BE_ZERO
-    if not refers and t.reference != 0:
-        return Code.REFERENCE_MUST_BE_ZERO
-    return None
-
-
-def _times_refused(t: Transfer) -> Code | None:
-    if not 1 <= t.expires_at < _TIME_END:
-        return Code.EXPIRES_AT_OUT_OF_RANGE
-    if t.kind == r.PENDING and t.until >= 2**62:
-        return Code.UNTIL_OUT_OF_RANGE
-    if t.kind == r.LOCK and not 1 <= t.until < _TIME_END:
-        return Code.UNTIL_OUT_OF_RANGE
-    if t.kind not in (r.PENDING, r.LOCK) and t.until != 0:
-        return Code.UNTIL_MUST_BE_ZERO
-    return None
-
-
-def _terms_refused(state: State, t: Transfer) -> Code | None:
-    if t.key_id == 0:
-        return Code.KEY_ID_MUST_NOT_BE_ZERO
-    if t.valid_for_s == 0:
-        return Code.VALID_FOR_MUST_NOT_BE_ZERO
-    binds = t.kind == r.LOCK or bool(t.flags & r.ATTACHMENT)
-    if binds and t.binding == r.ZERO_BINDING:
-        return Code.BINDING_MUST_NOT_BE_ZERO
-    if not binds and t.binding != r.ZERO_BINDING:
-        return Code.BINDING_MUST_BE_ZERO
-    terms = state.terms.get(t.ledger)
-    if terms is None:
-        return Code.LEDGER_NOT_FOUND
-    if t.valid_for_s > terms.window_s:
-        return Code.VALID_FOR_EXCEEDS_WINDOW
-    if t.amount > terms.amount_max:
-        return Code.AMOUNT_EXCEEDS_LEDGER_MAX
-    return None
 
 
 def _claim_or_refund(state: State, t: Transfer, now: int) -> Answer:
@@ -205,12 +117,12 @@ def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> 
     if _outlives_its_id(state, t):
         state.leaf(digest, now, Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT)
         return Answer(Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT, 0, now)
-    if code := _time_refused(state, t, now):
-        if code == Code.EXPIRED:
-            state.leaf(digest, now, code)
-        return Answer(code, 0, now)
-    if code := _full(state, t):
-        return Answer(code, 0, now)
+    if wrong_time := _time_refused(state, t, now):
+        if wrong_time == Code.EXPIRED:
+            state.leaf(digest, now, wrong_time)
+        return Answer(wrong_time, 0, now)
+    if full := _full(state, t):
+        return Answer(full, 0, now)
     code = _act(state, t, digest, authoriser, debit, key, now)
     if code in DONE or burns(code):
         forget = t.expires_at + state.window_ns(t.ledger)
@@ -331,6 +243,14 @@ def _begin_refused(state: State, t: Transfer, debit: Account, now: int) -> Code 
     return None
 
 
+def _depart(state: State, t: Transfer, amount: int, digest: bytes, now: int) -> Code:
+    """Let a credit message leave if the payee lives elsewhere."""
+    if state.is_here(t.credit_account):
+        return Code.CREATED
+    send_credit(state, t, CREDIT_MESSAGE, amount, digest, now)
+    return Code.CREATED_IN_TRANSIT
+
+
 # Post, void.
 
 _ALREADY = {
@@ -378,9 +298,7 @@ def _end_refused(
     return _not_permitted(state, t, was, authoriser, debit, key)
 
 
-def _not_permitted(
-    state: State, t: Transfer, was: Transfer, authoriser: int, debit: Account, key: Key
-) -> Code | None:
+def _not_permitted(state: State, t: Transfer, was: Transfer, authoriser: int, debit: Account, key: Key) -> Code | None:
     """LEDGER-10."""
     if debit.flags & ISSUER:
         if authoriser != debit.id:
@@ -409,55 +327,3 @@ def _cancel(state: State, t: Transfer, now: int) -> Code:
     entry = Entry(blank.pack(), bytes(32), Code.CANCELLED, now)
     state.ids.add(burnt, entry, t.expires_at + state.window_ns(t.ledger))
     return Code.CREATED
-
-
-# Effects.
-
-
-def credit_side(state: State, t: Transfer) -> Account:
-    """The account that takes the credit: the payee, or the channel account of its shard."""
-    if state.is_here(t.credit_account):
-        return state.accounts[t.credit_account]
-    return state.accounts[channel_account_id(t.ledger, state.genesis.shard_of(t.credit_account))]
-
-
-def reserve(state: State, debit: Account, credit: Account, amount: int) -> None:
-    debit.debits_pending += amount
-    credit.credits_pending += amount
-    state.totals[debit.ledger].debits_pending += amount
-
-
-def release(state: State, debit: Account, credit: Account, amount: int) -> None:
-    debit.debits_pending -= amount
-    credit.credits_pending -= amount
-    state.totals[debit.ledger].debits_pending -= amount
-
-
-def move(state: State, debit: Account, credit: Account, amount: int) -> None:
-    debit.debits_posted += amount
-    credit.credits_posted += amount
-    state.totals[debit.ledger].debits_posted += amount
-
-
-def _depart(state: State, t: Transfer, amount: int, digest: bytes, now: int) -> Code:
-    """Let a credit message leave if the payee lives elsewhere."""
-    if state.is_here(t.credit_account):
-        return Code.CREATED
-    send_credit(state, t, CREDIT_MESSAGE, amount, digest, now)
-    return Code.CREATED_IN_TRANSIT
-
-
-def send_credit(state: State, t: Transfer, kind: int, amount: int, digest: bytes, now: int) -> None:
-    message = Message(
-        sequence=0,
-        kind=kind,
-        code=t.code,
-        ledger=t.ledger,
-        debit_account=t.debit_account,
-        credit_account=t.credit_account,
-        amount=amount,
-        user_data=t.user_data,
-        digest=digest,
-        time=now,
-    )
-    state.send(state.genesis.shard_of(t.credit_account), message)

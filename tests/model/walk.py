@@ -12,12 +12,16 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from native.codes import ResultCode as Code
 from tests.model.adapter import Equal
-from tests.model.logrecord import HEAD_BYTES
+from tests.model.domain import ModelDomain
+from tests.model.log_record import HEAD_BYTES
 from tests.model.play import GENESES, Play
-from tests.model.replay import replay
+
+if TYPE_CHECKING:
+    from tests.model.machine_subject import MachineSubject
 
 __all__ = ["SeededChooser", "agree_after", "walk"]
 
@@ -46,23 +50,29 @@ def script_of(play: Play) -> str:
 def agree_after(play: Play) -> None:
     """At the end of a play: value is conserved, and both replay each machine's log to the same headers."""
     play.conserved()
+    domain = ModelDomain(_equal(play, 0).model.shard.genesis)
     for index, subject in enumerate(play.stage.shards):
-        assert isinstance(subject, Equal)
         subject.seal(play.stage.now)
-        machine = subject.machine
-        model, headers = replay(machine.log, subject.model.shard.genesis, machine.number)
-        assert headers == machine.headers, f"shard {index}: replay by the model gives the same headers"
-        assert model.state_root() == machine.state_root()
+        machine = _equal(play, index).machine
+        for raw in machine.log:
+            domain.replay(raw)
+        assert domain.headers[machine.number] == machine.headers, "replay by the model gives the same headers"
+        assert domain.shards[machine.number].state_root() == machine.state_root()
         _machine_replays(machine)
+    assert domain.broken_invariants() == []
 
 
-def _machine_replays(machine: object) -> None:
+def _equal(play: Play, index: int) -> Equal:
+    subject = play.stage.shards[index]
+    assert isinstance(subject, Equal)
+    return subject
+
+
+def _machine_replays(machine: MachineSubject) -> None:
     """The machine's own replay of its log (LOG-3)."""
     from engine.log_record import decode_record
     from engine.machine import ShardMachine
-    from tests.model.machine_subject import MachineSubject
 
-    assert isinstance(machine, MachineSubject)
     again = ShardMachine(machine.genesis, machine.number)
     for raw in machine.log:
         assert len(raw) >= HEAD_BYTES

@@ -67,9 +67,9 @@ class Window:
             by_bucket.setdefault(bucket, []).append(key)
         self.fresh.clear()
         for number, keys in by_bucket.items():
-            bucket = self.buckets.setdefault(number, _Bucket())
-            bucket.digest = hasher(self.suite)(bucket.digest + b"".join(map(self._entry_bytes, keys)))
-            bucket.keys += keys
+            kept = self.buckets.setdefault(number, _Bucket())
+            kept.digest = hasher(self.suite)(kept.digest + b"".join(map(self._entry_bytes, keys)))
+            kept.keys += keys
 
     def leaves(self) -> list[bytes]:
         return [

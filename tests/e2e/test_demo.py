@@ -1,0 +1,347 @@
+"""The demonstration tells the truth: it succeeds when all is well, and each way of breaking it makes it fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from clearspan.acknowledgements import Acknowledgement, AcknowledgementFile
+from clearspan.demo import DemoHooks, DemoPlan, run_demo
+from clearspan.demo.checker import Findings, _compare, gather
+from clearspan.demo.client import acknowledgement_path
+from clearspan.demo.conductor import workspace
+from clearspan.demo.files import forge
+from clearspan.demo.kinds import KindsScript
+from clearspan.demo.plan import EXAMPLES
+from clearspan.demo.progress import DemoProgress
+from clearspan.errors import ConfigError
+from clearspan.network import Network
+from engine.batch import decode_batch_file
+from engine.codes import ResultCode
+from engine.record import Transfer
+from engine.types import TransferFlag
+from tests.e2e.support import ROOT, client_of, program
+
+TRANSFERS = 450
+CNY, HKD, THB = 1, 2, 3
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """Start the command with what it says on pipes."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "clearspan", "demo", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Return every process that has the folder in its command."""
+    return [each for each in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(each.info["cmdline"] or ())]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A demonstration that was kept: how it ended, its folder; its nodes run until the tests have ended them."""
+    folder = tmp_path_factory.mktemp("kept") / "demo"
+    ran = program(
+        "demo", "--transfers", str(TRANSFERS), "--keep", "--json", "--quiet", "--directory", str(folder), timeout=200
+    )
+    try:
+        yield ran, folder
+    finally:
+        for process in processes_of(folder):
+            process.kill()
+
+
+@pytest.mark.timeout(240)
+def test_a_demonstration_is_as_it_must_be(kept) -> None:
+    """One JSON object: all is settled, each special case got its code, nothing is lost, all is conserved, exit code 0."""
+    ran, _ = kept
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(ran.stdout.strip().splitlines()) == 1
+    report = json.loads(ran.stdout)
+    assert report["acknowledged_lost"] == 0
+    assert report["conserved"] is True
+    assert report["problems"] == []
+    assert report["load"]["settled"] == TRANSFERS
+    assert report["refused"] == DemoPlan().expected_refusals()
+    assert report["refused"]["invalid_signature"] == report["refused"]["credit_account_not_found"] == 1
+    assert report["repeated"] == 1
+    assert report["file_payments"] == 365
+    assert report["transfers_per_s"] > 0
+    assert report["cross_shard"] > TRANSFERS // 4
+    assert report["sm2"] == 3 * DemoPlan(transfers=TRANSFERS).sm2_per_ledger
+    assert report["linked"] == 3 * 2
+    assert report["kinds"]["void"] == 3
+    assert report["kill"]["answered_before"] >= TRANSFERS // 3 // 4
+    assert report["recovered_in_ms"] > 0
+    assert report["settled"] == sum(line["settled"] for line in report["ledgers"])
+    for line in report["ledgers"]:
+        assert line["settled"] == line["audited_settled"]
+        assert line["supply"] == line["issued"]
+
+
+@pytest.mark.timeout(240)
+def test_a_kept_cluster_answers_and_can_be_stopped(kept) -> None:
+    """--keep leaves nodes that outlive the command: they settle another transfer, stop when told, and pass an audit."""
+    ran, folder = kept
+    report = json.loads(ran.stdout)
+    network = report["network"]
+    assert Path(network).is_relative_to(folder)
+    status = program("node", "status", "--network", network, "--json")
+    assert [node["name"] for node in json.loads(status.stdout)["nodes"]] == ["cny", "hkd", "thb"]
+    accounts = ("000003e9-00000000-0000000000000001", "000003e9-00000000-0000000000000002")
+    paid = program(
+        "transfer", "--from", accounts[0], "--to", accounts[1], "--ledger", "CNY", "--amount", "12.50",
+        "--network", network, "--json",
+    )  # fmt: skip
+    assert paid.returncode == 0, paid.stderr
+    nodes = [psutil.Process(pid) for pid in report["processes"]]
+    for node in nodes:
+        node.terminate()
+    gone, alive = psutil.wait_procs(nodes, timeout=30)
+    assert (len(gone), alive) == (3, [])
+    assert not processes_of(folder)
+    audited = program("audit", "--network", network, "--json")
+    assert audited.returncode == 0, audited.stderr
+    assert sum(each["settled"] for each in json.loads(audited.stdout)["audits"]) >= report["settled"] + 1
+
+
+class Breaker:
+    """What somebody might do to a demonstration: a different thing to each ledger, so that one run shows all."""
+
+    def __init__(self) -> None:
+        self.leaf = b""
+
+    def before_check(self, stage) -> None:
+        """THB: the client's file says that one more transfer was acknowledged. HKD: note an account's leaf."""
+        path = acknowledgement_path(stage.work, THB, "load")
+        entries = list(AcknowledgementFile.read(path))
+        last = entries[-1]
+        digests = last.digests.copy()
+        digests[-1] ^= 0xFF
+        forged = Acknowledgement(last.batch_id, digests[-1:], last.codes[-1:], last.times[-1:])
+        AcknowledgementFile.write(path, [*entries, forged])
+
+        class Running:
+            network = Network.load(stage.network.path)
+
+        async def read() -> bytes:
+            member = next(
+                each for each in Running.network.participants() if each.domain == HKD and len(each.accounts) > 1
+            )
+            async with client_of(Running, "operator-hkd", HKD) as client:
+                (view,) = await client.accounts([next(iter(member.accounts))])
+            return view.account.encode()
+
+        self.leaf = asyncio.run(read())
+
+    def before_audit(self, stage) -> None:
+        """HKD: an account has one minor unit more in the checkpoint. CNY: a payment's amount has a bit flipped."""
+        richer = bytearray(self.leaf)
+        richer[64] ^= 0x01
+        assert replace_on_disk(stage.data(HKD) / "checkpoint", self.leaf, bytes(richer))
+        signed = next(iter((stage.work / f"files-{CNY}").glob("cny-01*.csb"))).read_bytes()
+        genesis = stage.network.genesis
+        head = next(iter(decode_batch_file(signed, genesis.hash_suite, genesis.hash))).heads[0].tobytes()
+        flipped = bytearray(head)
+        flipped[48] ^= 0x01
+        assert replace_on_disk(stage.data(CNY) / "log", head, bytes(flipped))
+
+
+def replace_on_disk(folder: Path, old: bytes, new: bytes) -> int:
+    """Write other bytes of the same length wherever some stand in the files of a folder; return how often."""
+    count = 0
+    for path in folder.rglob("*"):
+        if path.is_file() and old in (content := path.read_bytes()):
+            count += content.count(old)
+            with path.open("r+b") as file:
+                at = content.find(old)
+                while at >= 0:
+                    file.seek(at)
+                    file.write(new)
+                    at = content.find(old, at + 1)
+    return count
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The report of a demonstration that was meddled with between its phases."""
+    breaker = Breaker()
+    hooks = DemoHooks(breaker.before_check, breaker.before_audit)
+    folder = tmp_path_factory.mktemp("broken")
+    with DemoProgress(quiet=True) as progress:
+        report = run_demo(DemoPlan(transfers=TRANSFERS), folder, progress, hooks)
+    assert not processes_of(folder)
+    return report, {line.currency: line for line in report.ledgers}
+
+
+@pytest.mark.timeout(240)
+def test_an_acknowledgement_without_a_transfer_is_a_loss(broken) -> None:
+    """A transfer that the client was told of and no node has is counted as lost, although its ledger is conserved."""
+    report, lines = broken
+    assert (report.acknowledged_lost, lines["THB"].lost) == (1, 1)
+    assert lines["THB"].conserved
+    assert report.exit_code == 4
+    assert any("THB: 1 acknowledged" in problem for problem in report.problems)
+
+
+@pytest.mark.timeout(240)
+def test_an_edited_balance_is_not_conserved(broken) -> None:
+    """One minor unit more on one account in the checkpoint, and the audit of that ledger fails."""
+    report, lines = broken
+    assert not lines["HKD"].conserved
+    assert not report.conserved
+    assert any(problem.startswith("HKD: the audit failed: ") for problem in report.problems)
+
+
+@pytest.mark.timeout(240)
+def test_a_flipped_byte_in_a_log_is_found(broken) -> None:
+    """A bit of one amount in the log, and the audit of that ledger fails; what was read back before stays as it was."""
+    report, lines = broken
+    assert not lines["CNY"].conserved
+    assert lines["CNY"].lost == 0
+    assert any(problem.startswith("CNY: the audit failed: ") for problem in report.problems)
+    assert report.encode()["conserved"] is False
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("step", ["starting the nodes", "settling the load"])
+def test_an_interruption_leaves_nothing_behind(tmp_path, step) -> None:
+    """SIGINT while nodes start, and in the middle of the load: exit code 130, no process, no folder."""
+    folder = tmp_path / "demo"
+    process = start("--directory", str(folder), "--transfers", "30000")
+    try:
+        for line in process.stderr:
+            if step in line:
+                break
+        if step == "starting the nodes":
+            give_up = time.monotonic() + 60
+            while len(processes_of(folder)) < 3 + 1 and time.monotonic() < give_up:
+                os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        process.stderr.read()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert not folder.exists()
+    assert not processes_of(folder)
+
+
+# The parts, without processes.
+
+
+def acknowledgement(digest: bytes, code: int, moment: int = 5) -> Acknowledgement:
+    return Acknowledgement(
+        bytes(16),
+        np.frombuffer(digest, dtype=np.uint8).reshape(1, 32),
+        np.array([code], dtype="<u2"),
+        np.array([moment], dtype="<u8"),
+    )
+
+
+class View:
+    """What a node shows of a transfer."""
+
+    def __init__(self, code: int, moment: int = 5, flags: int = 0) -> None:
+        self.code, self.time = code, moment
+        self.settled = code in {ResultCode.CREATED, ResultCode.CREATED_IN_TRANSIT}
+        self.name = ResultCode(code).name.lower()
+        self.body = Transfer(1, 2, 3, 7, 156, 9, 10, 1, flags=flags)
+
+
+def compare(codes: list[int], view: View | None) -> Findings:
+    """Compare what was acknowledged, in this order, with what a node shows."""
+    known: dict = {}
+    digest = bytes(range(32))
+    gather([acknowledgement(digest, code) for code in codes], known, load=True)
+    findings = Findings(1)
+    _compare(findings, digest, known[digest], view, frozenset({9}))
+    return findings
+
+
+CREATED, NO_FUNDS, FORGED = ResultCode.CREATED, ResultCode.INSUFFICIENT_FUNDS, ResultCode.INVALID_SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("codes", "view", "settled", "refused", "lost"),
+    [
+        ([CREATED], View(CREATED), 1, {}, 0),
+        ([CREATED, CREATED], View(CREATED), 1, {}, 0),
+        ([CREATED], None, 0, {}, 1),
+        ([CREATED], View(CREATED, 6), 0, {}, 1),
+        ([CREATED], View(NO_FUNDS), 0, {}, 1),
+        ([CREATED, NO_FUNDS], View(CREATED), 0, {}, 1),
+        ([NO_FUNDS], View(NO_FUNDS), 0, {"insufficient_funds": 1}, 0),
+        ([NO_FUNDS], None, 0, {}, 1),
+        ([FORGED], None, 0, {"invalid_signature": 1}, 0),
+        ([FORGED], View(CREATED), 0, {}, 1),
+        ([FORGED, CREATED], View(CREATED), 1, {"invalid_signature": 1}, 0),
+    ],
+)
+def test_only_what_a_node_shows_is_counted(codes, view, settled, refused, lost) -> None:
+    """A transfer counts once, with the code and time that were acknowledged; an open refusal only if nothing came of it."""
+    findings = compare([int(code) for code in codes], view)
+    assert (findings.settled, dict(findings.refused), findings.lost) == (settled, refused, lost)
+    assert findings.load_settled == findings.sm2 == settled
+    assert Findings.decode(json.loads(json.dumps(findings.encode()))) == findings
+
+
+def test_what_is_expected_follows_from_the_examples_and_the_script() -> None:
+    """The plan names every refusal before anything runs, and travels to other processes whole."""
+    plan = DemoPlan(transfers=120_000)
+    assert plan.expected_refusals() == {
+        "credit_account_not_found": 1, "exists_with_different_amount": 1, "insufficient_funds": 4,
+        "invalid_signature": 1, "linked_event_failed": 6, "pending_expired": 3,
+    }  # fmt: skip
+    assert DemoPlan.decode(plan.encode()) == plan
+    assert plan.per_ledger * 3 >= 100_000
+    assert plan.sm2_per_ledger * 3 >= 1_000
+    assert plan.batch_size * 10 < plan.per_ledger
+    assert len(list(EXAMPLES.glob("*.xml"))) == 17
+
+
+def test_a_plan_that_shows_nothing_is_refused() -> None:
+    """Too few transfers are named with the least that there must be."""
+    with pytest.raises(ConfigError, match="too few"):
+        DemoPlan(transfers=10).check()
+
+
+def test_a_folder_with_something_in_it_is_never_touched(tmp_path) -> None:
+    """--directory must be new or empty; an empty one that was there stays, a new one goes."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"), workspace(tmp_path, keep=False):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+    there = tmp_path / "there"
+    there.mkdir()
+    with workspace(there, keep=False) as path:
+        (path / "x").write_text("y")
+    assert there.is_dir()
+    assert not list(there.iterdir())
+    with workspace(tmp_path / "kept", keep=True) as path:
+        (path / "x").write_text("y")
+    assert (tmp_path / "kept" / "x").exists()
+    with pytest.raises(RuntimeError), workspace(tmp_path / "failed", keep=True):
+        raise RuntimeError
+    assert not (tmp_path / "failed").exists()
+
+
+def test_the_script_and_the_forgery_are_exported() -> None:
+    """What the client process uses is importable by its name."""
+    assert callable(forge)
+    assert KindsScript.__doc__
+    assert TransferFlag.LINKED == 16
