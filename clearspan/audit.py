@@ -29,7 +29,7 @@ from engine.data_directory import DataDirectory
 from engine.errors import FormatMismatch, StoreDamaged
 from engine.genesis import Genesis, plain_key
 from engine.header import SignedHeader
-from engine.invariants import check_domain, in_transit
+from engine.conservation import check_domain, in_transit
 from engine.lmdb_log import LmdbStore
 from engine.log import RecordKind
 from engine.machine import ShardMachine

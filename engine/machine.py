@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from native.ledger import prepare
 
 from engine.admin_step import AdminOutcome, AdminStep
 from engine.batch import raw
@@ -29,13 +28,13 @@ from engine.relay_block import RelayBlock
 from engine.types import MESSAGE_BYTES, SLOT_MAP_VERSION
 from native.codes import ResultCode
 from native.hashing import digest, leaf_hash_rows, merkle_root
+from native.ledger import prepare
 from native.signatures import KeyRegistry, verify_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-    from native.ledger import LedgerState, Prepared
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from engine.batch import BatchColumns
     from engine.genesis import Genesis, GenesisDomain
     from engine.record import Account
+    from native.ledger import LedgerState, Prepared
 
 __all__ = ["STATE_SUBTREES", "BatchOutcome", "Sealed", "ShardMachine"]
 

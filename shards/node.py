@@ -16,7 +16,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -35,27 +35,14 @@ if TYPE_CHECKING:
     from engine.genesis import Genesis
     from shards.lookup import TransferEntry
     from shards.settings import NodeSettings
+    from shards.signer import BlockSigner
 
-__all__ = ["BlockSigner", "DomainNode", "NodeStatus", "ShardStatus"]
+__all__ = ["DomainNode", "NodeStatus", "ShardStatus"]
 
 _LOG = structlog.get_logger("clearspan.node")
 _STATEMENT_LIMIT_MAX = 1_000
 _RETRY_AFTER_MS = 100
 _DISK_POLL_S = 0.5
-
-
-class BlockSigner(Protocol):
-    """The shard operator's key of role block: signs headers and checkpoints."""
-
-    @property
-    def key_id(self) -> int:
-        """Its key id in the domain's registry."""
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte signature of T(header) || header hash."""
-
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        """Tell whether the signature is this key's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from engine.data_directory import DataDirectory
     from engine.genesis import Genesis
     from engine.header import Header
-    from shards.node import BlockSigner
+    from shards.signer import BlockSigner
 
 __all__ = ["Recovered", "Stores", "recover"]
 

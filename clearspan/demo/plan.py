@@ -24,6 +24,9 @@ EXAMPLES: Final = Path(clearspan.__file__).resolve().parent.parent / "examples" 
 TRANSFERS_DEFAULT: Final = 120_000
 TRANSFERS_MIN: Final = 300
 _SM2_SHARE: Final = 80
+_ACCOUNTS_MAX: Final = 64
+_ACCOUNTS_MIN: Final = 8
+_WHOLE_RUN: Final = 20_000
 _BATCHES_PER_LEDGER: Final = 40
 _BATCH_SIZE_MAX: Final = 1_024
 _BATCH_SIZE_MIN: Final = 16
@@ -41,7 +44,6 @@ class DemoPlan:
     """How much of that domain's load is answered when it is killed."""
     seed: int = 20_022
     banks: int = 4
-    accounts_per_bank: int = 64
     keys_per_bank: int = 8
     funds_each: int = 10**9
     """Minor units issued to each account of a load: more than it can pay away."""
@@ -77,6 +79,11 @@ class DemoPlan:
     def sm2_per_ledger(self) -> int:
         """Transfers of the load signed with SM2 keys on each ledger: more than 1,000 together in a whole run."""
         return -(-self.per_ledger // _SM2_SHARE)
+
+    @property
+    def accounts_per_bank(self) -> int:
+        """Accounts of each bank of the load: fewer for a short one, where funding them would take longer than it."""
+        return _ACCOUNTS_MAX if self.transfers >= _WHOLE_RUN else _ACCOUNTS_MIN
 
     @property
     def batch_size(self) -> int:

@@ -17,7 +17,7 @@ from engine.block import Decision
 from engine.codes import MEANINGS, CodeClass, ResultCode, code_name
 from engine.errors import DiskFull
 from engine.genesis import GenesisLimits
-from engine.invariants import check_domain
+from engine.conservation import check_domain
 from engine.log import MemoryStore
 from engine.machine import ShardMachine
 from engine.relay_block import RelayBlock, reveal_record

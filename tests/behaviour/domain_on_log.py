@@ -11,7 +11,7 @@ from engine.batch import BatchColumns, sign_messages
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
 from engine.development import Development, DevelopmentKey, development_network
 from engine.genesis import padded_key
-from engine.invariants import check_domain
+from engine.conservation import check_domain
 from engine.log_record import LogRecord, RecordKind
 from engine.machine import Sealed, ShardMachine
 from engine.prefix import PrefixType, signing_prefix

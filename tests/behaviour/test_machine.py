@@ -13,7 +13,8 @@ from engine.block import DecisionProof, build_decision_proof
 from engine.bodies import decode_batch_body
 from engine.development import development_network
 from engine.header import Header, SignedHeader, header_message
-from engine.invariants import check_invariants, invariant
+from engine.conservation import check_invariants
+from engine.invariants import invariant
 from engine.log_record import LogRecord, RecordKind
 from engine.machine import ShardMachine
 from engine.record import Transfer, channel_account_id
@@ -296,7 +297,7 @@ def test_credits_of_an_unknown_peer_or_out_of_sequence_break_the_log() -> None:
 
 def test_shards_that_do_not_belong_together_are_found_out() -> None:
     """CHANNEL-2: a source rolled back under a destination that has its credit shows as money from nowhere."""
-    from engine.invariants import check_domain
+    from engine.conservation import check_domain
 
     domain = DomainOnLog(shards=2)
     _, a, _ = domain.ready()

@@ -20,7 +20,7 @@ FORBIDDEN_IN_CORES = {"time", "random", "uuid", "os", "socket", "asyncio", "thre
 CORES = [
     "engine/types.py", "engine/codes.py", "engine/record.py", "engine/batch.py", "engine/admin.py", "engine/machine.py",
     "engine/header.py", "engine/block.py", "engine/credit.py", "engine/relay_block.py", "engine/invariants.py",
-    "engine/replay.py", "engine/bodies.py", "shards/slots.py", "shards/domain.py",
+    "engine/replay.py", "engine/bodies.py", "engine/conservation.py", "engine/admin_step.py", "engine/admin_rules.py", "shards/slots.py", "shards/domain.py",
 ]  # fmt: skip
 
 
@@ -115,7 +115,9 @@ def test_no_float_near_money() -> None:
 def _is_time(path: Path, node: ast.Constant) -> bool:
     """A float may only be a number of seconds in a shell, and its line says so."""
     line = path.read_text().splitlines()[node.lineno - 1]
-    return str(path.relative_to(ROOT)) not in CORES and bool(re.search(r"_s\b|_s:|timeout|seconds", line, re.IGNORECASE))
+    return str(path.relative_to(ROOT)) not in CORES and bool(
+        re.search(r"_s\b|_s:|timeout|seconds", line, re.IGNORECASE)
+    )
 
 
 def test_every_module_says_what_it_promises() -> None:
@@ -133,7 +135,14 @@ def test_every_extension_has_a_stub() -> None:
 
 def test_changelog_and_documents_stand() -> None:
     """What a stranger looks for first is there and is not empty."""
-    for name in ("README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "docs/architecture.md", "docs/what-it-is-not.md"):
+    for name in (
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/what-it-is-not.md",
+    ):
         assert len((ROOT / name).read_text()) > 500, name
 
 
@@ -142,4 +151,6 @@ def test_links_in_documents_lead_somewhere() -> None:
     for path in tracked("*.md"):
         prose = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(), flags=re.DOTALL)
         for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", prose):
-            assert (path.parent / target).exists() or (ROOT / target).exists(), f"{path.relative_to(ROOT)} links to {target}"
+            assert (path.parent / target).exists() or (ROOT / target).exists(), (
+                f"{path.relative_to(ROOT)} links to {target}"
+            )
