@@ -67,6 +67,7 @@ lock: $(READY)  ## Write requirements/*.txt anew from pyproject.toml
 
 docs: $(BUILT)  ## Write the generated pages (result codes, CLI reference) and check that they are current
 	$(PY) -m engine.codes > docs/spec/result-codes.md
+	$(PY) -m clearspan.cli.reference > docs/cli.md
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

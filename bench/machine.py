@@ -51,24 +51,28 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ProcessUse:
-    """What a process has used: CPU in ns, resident memory, and the part of it that is its own."""
+    """What a process has used: CPU in ns, whole and by thread, resident memory, and the part of it that is its own."""
 
     cpu_ns: int
-    threads_ns: tuple[int, ...]
+    threads_ns: dict[int, int]
     rss_mib: int
     anonymous_mib: int
 
     @classmethod
     def of(cls, pid: int) -> ProcessUse:
-        """Read a process that runs; threads in descending order of their CPU time."""
+        """Read a process that runs; threads by their number."""
         status = f"/proc/{pid}/status"
-        threads = sorted((_cpu_ns(each / "stat") for each in Path(f"/proc/{pid}/task").iterdir()), reverse=True)
         return cls(
             _cpu_ns(Path(f"/proc/{pid}/stat")),
-            tuple(threads),
+            {int(each.name): _cpu_ns(each / "stat") for each in Path(f"/proc/{pid}/task").iterdir()},
             _kib(status, "VmRSS") // 1024,
             _kib(status, "RssAnon") // 1024,
         )
+
+    def threads_since(self, before: ProcessUse) -> list[int]:
+        """Return what each thread has used since, in ns, the busiest first."""
+        spent = (used - before.threads_ns.get(thread, 0) for thread, used in self.threads_ns.items())
+        return sorted(spent, reverse=True)
 
 
 def disk_bytes(path: Path) -> int:

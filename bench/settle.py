@@ -45,6 +45,7 @@ _CURRENCIES: Final = ("CNY", "HKD", "THB", "SGD", "USD", "EUR", "GBP", "JPY")
 _WINDOW_S: Final = 900
 _FUNDS_EACH: Final = 10**12
 _STAGE_BATCHES_MAX: Final = 16
+_THREADS_SHOWN: Final = 6
 
 
 @dataclass(slots=True)
@@ -183,7 +184,7 @@ async def _closed(
     for domain, use in zip(domains, uses, strict=True):
         after = ProcessUse.of(cluster.address(domain.number).pid)
         measured.node_cpu_ns += after.cpu_ns - use.cpu_ns
-        measured.threads_ns = list(after.threads_ns[:6])
+        measured.threads_ns = after.threads_since(use)[:_THREADS_SHOWN]
     return _together(outcomes, elapsed)
 
 
@@ -266,6 +267,7 @@ def _report(load: SettleLoad, runs: int, measured: _Measured, stages: dict[str, 
             "client_cpu_ns": measured.client_cpu_ns // max(1, settled),
             "client_sign_ns": measured.signing_ns // ((runs + 1) * load.transfers),
         },
+        # Of the last run and the last domain: the busiest threads of the node.
         "node_threads_ms": [each // 1_000_000 for each in measured.threads_ns],
         "results": dict(sorted(measured.codes.items())),
     }

@@ -25,11 +25,11 @@ from clearspan.network import DATA_KIND, GENESIS_FILE
 from engine.chain import ChainStore
 from engine.checkpoint import CheckpointStore
 from engine.codes import ResultCode, code_name
+from engine.conservation import check_domain, in_transit
 from engine.data_directory import DataDirectory
 from engine.errors import FormatMismatch, StoreDamaged
 from engine.genesis import Genesis, plain_key
 from engine.header import SignedHeader
-from engine.conservation import check_domain, in_transit
 from engine.lmdb_log import LmdbStore
 from engine.log import RecordKind
 from engine.machine import ShardMachine

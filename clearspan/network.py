@@ -1,7 +1,7 @@
 """A network as its clients see it, in one folder: genesis, addresses of nodes, certificates, keys, known participants.
 
-It promises to check what it reads and to name the file that is wrong. `clearspan.cluster` makes such folders; here they
-are only read, and participants that were added are noted. It starts nothing and knows no gRPC.
+It promises to check what it reads and to name the file that is wrong. `clearspan.founding` makes such folders; here
+they are only read, and participants that were added are noted. It starts nothing and knows no gRPC.
 
     genesis.json         the document whose hash every signature carries
     nodes.toml           the domains and where their nodes listen

@@ -102,6 +102,8 @@ class AdminStep:
             outcome.codes[row] = ResultCode.EXISTS if done else ResultCode.ID_ALREADY_FAILED
             outcome.first_codes[row] = known.code
             outcome.times[row] = known.time
+            if done:
+                outcome.assigned[row] = self._parties.key_id_of(request.suite, request.public_key)
             return
         ask = (partial(_verdict, verdicts, request, row, 0), partial(_verdict, verdicts, request, row, 1))
         code = signers_code(request, key_ids, self._parties, ask, now)

@@ -136,6 +136,10 @@ class LmdbFile:
         state = os.fstatvfs(self._file)
         return state.f_bavail * state.f_frsize
 
+    def room_bytes(self) -> int:
+        """Return what may still be written: what the disk has left, or less where the map ends before it."""
+        return min(self.free_bytes(), self._map_bytes_max - self.used_bytes())
+
     def used_bytes(self) -> int:
         """Return the bytes of pages that were ever in use."""
         return (self._environment.info()["last_pgno"] + 1) * self._page_bytes

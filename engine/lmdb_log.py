@@ -148,6 +148,10 @@ class LmdbStore:
         """Return what the disk has left."""
         return self._file.free_bytes()
 
+    def room_bytes(self) -> int:
+        """Return what may still be written: what the disk has left, or less where the largest size is nearer."""
+        return self._file.room_bytes()
+
     def close(self) -> None:
         """Close the files. Safe to call twice."""
         self._file.close()

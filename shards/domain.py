@@ -71,6 +71,7 @@ class Part:
     prepared: Prepared
     verdicts: NDArray[np.uint8] | None = None
     keys_known: int = 0
+    verified_by: ShardMachine | None = None
 
 
 @dataclass(slots=True)
@@ -187,6 +188,7 @@ class DomainCore:
         """Check all signatures of a part in one native call."""
         machine = self.machines[part.shard]
         part.keys_known = len(machine.registry)
+        part.verified_by = machine
         part.verdicts = np.asarray(machine.verify(part.prepared, part.columns), dtype=np.uint8)
 
     # The round.
@@ -226,11 +228,10 @@ class DomainCore:
         times = np.zeros(job.count, dtype=np.uint64)
         for part in job.parts:
             machine = self.machines[part.shard]
-            if part.verdicts is None or (
-                len(machine.registry) != part.keys_known and self._names_new_key(part, machine)
-            ):
-                # A key was registered between verification and this round: the verdict is a function of record and
-                # registry as they stand now.
+            stale = part.verified_by is not machine or len(machine.registry) != part.keys_known
+            if stale and (part.verified_by is not machine or self._names_new_key(part, machine)):
+                # The verdict is a function of record and registry as they stand now. A key was registered since, or
+                # this state was built anew: what the one before had registered and not made durable never was.
                 self.verify(part)
             assert part.verdicts is not None
             outcome = machine.apply_batch(part.columns, part.verdicts, self.time, prepared=part.prepared)

@@ -3,24 +3,28 @@
 An index of transfers by digest and by account must take hundreds of thousands of entries a second without a Python
 step for each, so entries arrive as numpy columns, are sorted and merged as such, and are searched by bisection. It
 promises candidates, not answers: two keys may share 64 bits, so the reader checks each candidate in the log. It is
-rebuildable from the log and holds nothing that the log does not.
+rebuildable from the log and holds nothing that the log does not: one that cannot be trusted is thrown away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import lmdb
 import numpy as np
 
+from engine.data_directory import sync_folder
 from engine.errors import DiskFull
+from engine.lmdb_examine import examine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -29,80 +33,135 @@ __all__ = ["ENTRY", "SegmentIndex", "entries"]
 ENTRY = np.dtype([("key", "<u8"), ("shard", "<u4"), ("number", "<u8"), ("row", "<u4")])
 # Entries held in memory before they become a segment: small enough to sort in a few milliseconds, large
 # enough that a segment is a worthwhile write.
-_TABLE_ENTRIES_MAX = 1 << 16
+_TABLE_ENTRIES_MAX: Final = 1 << 16
 # Segments of one tier before they are merged into the next: a lookup bisects at most this many a tier.
-_TIER_WIDTH = 4
-_META_KEY = b"position"
-_KEY_MAX = (1 << 64) - 1
+_TIER_WIDTH: Final = 4
+# A segment is one value of LMDB, which ends at 4 GiB: larger ones are left side by side.
+_SEGMENT_ENTRIES_MAX: Final = 1 << 26
+# With less than this free a write that failed is taken for one that found no room: a merge of segments is its size.
+_ROOM_BYTES_MIN: Final = 64 << 20
+# The index never takes the last of a disk: a start needs a little.
+_LEFT_BYTES_MIN: Final = 512 << 10
+# Address space, not memory and not disk.
+_MAP_BYTES_MAX: Final = 1 << 40
+_META_KEY: Final = b"position"
+_KEY_MAX: Final = (1 << 64) - 1
+# Names the boot of the machine that writes, or says that all was synced: what was not may be anything after a power
+# cut.
+_MARK_FILE: Final = "WRITER"
+_MARK_CLEAN: Final = b"clean\n"
+_BOOT_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SegmentIndex:
     """Entries (key u64 → shard, number, row), persistent in one LMDB environment, appended in log order.
 
-    Not thread-safe: one thread appends and searches. ``positions`` says up to which log number of each shard the
-    stored segments reach; what came later is appended again by whoever replays the log's tail.
+    Not thread-safe: one caller at a time. ``positions`` says up to which log number of each shard the stored segments
+    reach; what came later is appended again by whoever replays the log's tail.
     """
 
-    def __init__(self, path: Path, name: str, map_bytes_max: int = 1 << 36) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, name: str, map_bytes_max: int = _MAP_BYTES_MAX) -> None:
+        """Open or create; what is not sound, or was not synced before a power cut, begins anew. Raises DiskFull."""
         self._path = path
-        # Rebuildable, so it does not wait for the disk: sync is the log's business.
-        self._environment = lmdb.open(str(path / name), map_size=map_bytes_max, sync=False, metasync=False, max_dbs=2)
-        self._segments_db = self._environment.open_db(b"segments")
-        self._meta_db = self._environment.open_db(b"meta")
+        self._folder = path / name
+        self._map_bytes_max = map_bytes_max
+        self._begin()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if not _trusted(self._folder):
+                shutil.rmtree(self._folder, ignore_errors=True)
+            try:
+                self._open()
+            except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._open()
+        except (lmdb.DiskError, lmdb.MapFullError, OSError) as error:
+            raise self._full() from error
+
+    def _begin(self) -> None:
         self._tables: list[NDArray[np.void]] = []
         self._table_entries = 0
+        self._flush_at = _TABLE_ENTRIES_MAX
         self._pending_positions: dict[int, int] = {}
         self._segments: dict[tuple[int, int], NDArray[np.void]] = {}
         self._reader: lmdb.Transaction | None = None
         self._next_sequence = 1
         self.positions: dict[int, int] = {}
-        self._load()
+
+    def _open(self) -> None:
+        self._folder.mkdir(exist_ok=True)
+        _mark(self._folder, _boot())
+        # Rebuildable, so it does not wait for the disk: sync is the log's business.
+        self._environment = lmdb.open(
+            str(self._folder), map_size=self._map_bytes_max, sync=False, metasync=False, max_dbs=2
+        )
+        try:
+            self._segments_db = self._environment.open_db(b"segments")
+            self._meta_db = self._environment.open_db(b"meta")
+            self._load()
+        except BaseException:
+            self._environment.close()
+            raise
+
+    def reached(self, shard: int) -> int:
+        """Return the log number up to which a shard is indexed, in memory or stored; 0 for nothing."""
+        return self._pending_positions.get(shard, self.positions.get(shard, 0))
 
     def append(self, entries: NDArray[np.void], shard: int, number: int) -> None:
-        """Add one log record's entries; ``number`` is the log number that the index then reaches for that shard."""
+        """Add one log record's entries; ``number`` is the log number that the index then reaches for that shard.
+
+        Raises DiskFull when there was no room to store what had gathered; all of it is still in memory and found.
+        """
         self._pending_positions[shard] = number
         if len(entries):
             self._tables.append(entries)
             self._table_entries += len(entries)
-        if self._table_entries >= _TABLE_ENTRIES_MAX:
+            # Tables of records of one transfer each would be as many as entries; pairs of like size become one, so that
+            # a search looks at a few.
+            while len(self._tables) > 1 and len(self._tables[-2]) <= 2 * len(self._tables[-1]):
+                last = self._tables.pop()
+                self._tables[-1] = np.concatenate([self._tables[-1], last])
+        if self._table_entries >= self._flush_at:
             self.flush()
 
-    def find(self, key: int) -> NDArray[np.void]:
-        """Return the entries under the key in order of (shard, number, row), each once."""
+    def find(self, key: int, shard: int | None = None) -> NDArray[np.void]:
+        """Return the entries under the key, of one shard if named, by (shard, number, row), each once; copies."""
         wanted = np.uint64(key)
         found = [table[table["key"] == wanted] for table in self._tables]
         for segment in self._segments.values():
-            left, right = (
-                np.searchsorted(segment["key"], [wanted, wanted + np.uint64(1)])
-                if key < _KEY_MAX
-                else (
-                    np.searchsorted(segment["key"], wanted),
-                    len(segment),
-                )
-            )
+            keys = segment["key"]
+            left = int(np.searchsorted(keys, wanted))
+            right = int(np.searchsorted(keys, wanted + np.uint64(1))) if key < _KEY_MAX else len(segment)
             found.append(segment[left:right])
         hits = np.concatenate(found) if found else np.empty(0, dtype=ENTRY)
-        return np.unique(hits)
+        if shard is not None:
+            hits = hits[hits["shard"] == shard]
+        return _ordered(hits)
 
     def flush(self) -> None:
         """Turn what is in memory into a segment, merge tiers that are full, remember how far the index reaches.
 
-        Raises DiskFull with nothing stored and nothing forgotten.
+        Raises DiskFull with nothing stored and nothing forgotten; it is tried again when as much again has gathered.
         """
         try:
             self._store()
-        except (lmdb.DiskError, lmdb.MapFullError, OSError) as error:
-            raise DiskFull(str(self._path), shutil.disk_usage(self._path).free) from error
+        except (lmdb.Error, OSError) as error:
+            if not self._found_no_room(error):
+                raise
+            self._flush_at = 2 * max(self._table_entries, _TABLE_ENTRIES_MAX)
+            raise self._full() from error
         else:
             self._tables = []
             self._table_entries = 0
+            self._flush_at = _TABLE_ENTRIES_MAX
             self._pending_positions = {}
         finally:
             # What a failed store has merged in memory is undone with it.
             self._load()
 
     def _store(self) -> None:
+        if shutil.disk_usage(self._path).free < _LEFT_BYTES_MIN + 4 * self._table_entries * ENTRY.itemsize:
+            raise OSError(errno.ENOSPC, "what is left is the log's")
         with self._environment.begin(write=True) as transaction:
             if self._tables:
                 self._write(transaction, 0, np.concatenate(self._tables))
@@ -110,13 +169,30 @@ class SegmentIndex:
             for shard, number in self._pending_positions.items():
                 transaction.put(_META_KEY + struct.pack(">I", shard), struct.pack("<Q", number), db=self._meta_db)
 
+    def reset(self) -> None:
+        """Forget everything, as if the index had never been. Raises DiskFull."""
+        self._shut()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._begin()
+        try:
+            self._open()
+        except (lmdb.DiskError, lmdb.MapFullError, OSError) as error:
+            raise self._full() from error
+
     def close(self) -> None:
         """Store what there is room for, and close; what is not stored is indexed again from the log."""
         with contextlib.suppress(DiskFull):
             self.flush()
+        with contextlib.suppress(lmdb.Error, OSError):
+            self._environment.sync(True)
+            _mark(self._folder, _MARK_CLEAN)
+        self._shut()
+
+    def _shut(self) -> None:
         self._segments = {}
         if self._reader is not None:
             self._reader.abort()
+            self._reader = None
         self._environment.close()
 
     def _load(self) -> None:
@@ -144,13 +220,23 @@ class SegmentIndex:
         tier = 0
         while True:
             names = sorted(name for name in self._segments if name[0] == tier)
-            if len(names) < _TIER_WIDTH:
+            if len(names) < _TIER_WIDTH or sum(len(self._segments[name]) for name in names) > _SEGMENT_ENTRIES_MAX:
                 return
             merged = np.concatenate([self._segments.pop(name) for name in names])
             for name in names:
                 transaction.delete(struct.pack(">II", *name), db=self._segments_db)
             self._write(transaction, tier + 1, merged)
             tier += 1
+
+    def _found_no_room(self, error: lmdb.Error | OSError) -> bool:
+        if isinstance(error, (lmdb.DiskError, lmdb.MapFullError, OSError)):
+            return True
+        # The last write before a disk is full is a short one, which LMDB takes for a failing disk.
+        return error.code == errno.EIO and shutil.disk_usage(self._path).free < _ROOM_BYTES_MIN
+
+    def _full(self) -> DiskFull:
+        free = shutil.disk_usage(self._path if self._path.exists() else self._path.parent).free
+        return DiskFull(str(self._path), free)
 
 
 def entries(
@@ -163,3 +249,43 @@ def entries(
     out["number"] = number
     out["row"] = rows
     return out
+
+
+def _ordered(hits: NDArray[np.void]) -> NDArray[np.void]:
+    """Sort the entries of one key by (shard, number, row) and drop those that were indexed twice."""
+    ordered = hits[np.lexsort((hits["row"], hits["number"], hits["shard"]))]
+    again = np.ones(len(ordered), dtype=bool)
+    again[1:] = (ordered[1:]["row"] != ordered[:-1]["row"]) | (ordered[1:]["number"] != ordered[:-1]["number"])
+    again[1:] |= ordered[1:]["shard"] != ordered[:-1]["shard"]
+    return ordered[again]
+
+
+def _trusted(folder: Path) -> bool:
+    """Whether what lies there was synced, or written since this machine started and looks whole."""
+    try:
+        mark = (folder / _MARK_FILE).read_bytes()
+    except OSError:
+        return False
+    if not mark or mark not in {_MARK_CLEAN, _boot()}:
+        return False
+    return not examine(folder, walk=False).finding
+
+
+def _boot() -> bytes:
+    """Return what names this boot of the machine; nothing where the system does not say, which is never trusted."""
+    try:
+        return _BOOT_FILE.read_bytes()
+    except OSError:
+        return b""
+
+
+def _mark(folder: Path, content: bytes) -> None:
+    """Write the mark durably: it must never say more than is true."""
+    path = folder / _MARK_FILE
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(folder)

@@ -1,13 +1,13 @@
 """Lookups over what is durable: transfers by digest, statements by account, decision proofs.
 
 The log is the only source: the index names candidates, and each is read from the log and compared before it is an
-answer. Not thread-safe; the node calls it from one thread.
+answer. One thread adds, another one answers: a lock is held while the index is touched, and not while the log is read.
 """
 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
+import threading
 from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import TYPE_CHECKING
@@ -24,14 +24,13 @@ from native.ledger import prepare
 from shards.index import ENTRY, SegmentIndex, entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from engine.chain import ChainStore
     from engine.genesis import Genesis
-    from engine.header import Header
     from engine.log import Log, LogRecord
     from shards.domain import AppliedCredits, AppliedPart
 
@@ -92,15 +91,26 @@ class Lookup:
         self._chain = chain
         self._shard_of = shard_of
         self._digests = SegmentIndex(path, "digests")
-        self._accounts = SegmentIndex(path, "accounts")
+        try:
+            self._accounts = SegmentIndex(path, "accounts")
+        except BaseException:
+            self._digests.close()
+            raise
         self._cache: dict[tuple[int, int], _Decoded] = {}
-        self._block_ends: dict[int, list[tuple[int, int]]] = {}
+        self._lock = threading.Lock()
 
     # What is durable arrives here in log order.
 
     def reaches(self, shard: int) -> int:
-        """Return the log number up to which a shard is indexed on disk."""
-        return min(self._digests.positions.get(shard, 0), self._accounts.positions.get(shard, 0))
+        """Return the log number up to which a shard is indexed."""
+        with self._lock:
+            return min(self._digests.reached(shard), self._accounts.reached(shard))
+
+    def reset(self) -> None:
+        """Forget the index: it holds what the log does not, and is built anew. Raises DiskFull."""
+        with self._lock:
+            self._digests.reset()
+            self._accounts.reset()
 
     def add_batch(self, part: AppliedPart) -> None:
         """Index the decided rows of one batch record: by digest, by debit account and by credit account."""
@@ -121,37 +131,44 @@ class Lookup:
             else:
                 self._add_credits(record.shard, record.number, decoded.records)
 
-    def add_block(self, header: Header) -> None:
-        """Note which log numbers a block covers; blocks of a shard come in order of height."""
-        self._block_ends.setdefault(header.shard, []).append((header.last_number, header.height))
-
     def flush(self) -> None:
-        """Make what is indexed so far part of the stored index."""
-        self._digests.flush()
-        self._accounts.flush()
+        """Make what is indexed so far part of the stored index. Raises DiskFull with nothing forgotten."""
+        with self._lock:
+            self._digests.flush()
+            self._accounts.flush()
 
     def close(self) -> None:
         """Flush and close."""
-        self._digests.close()
-        self._accounts.close()
+        with self._lock:
+            self._digests.close()
+            self._accounts.close()
 
     # Answers.
 
     def transfer(self, digest: bytes) -> TransferEntry | None:
         """Return the decision on the record with this digest, or None: not decided here, or not durable yet."""
-        for candidate in self._digests.find(int.from_bytes(digest[:8], "little")):
+        with self._lock:
+            candidates = self._digests.find(int.from_bytes(digest[:8], "little"))
+        for candidate in candidates:
             entry = self._entry(int(candidate["shard"]), int(candidate["number"]), int(candidate["row"]))
-            if entry.kind is EntryKind.TRANSFER and entry.digest == digest:
+            if entry is not None and entry.kind is EntryKind.TRANSFER and entry.digest == digest:
                 return entry
         return None
+
+    def transfers(self, digests: Sequence[bytes]) -> list[TransferEntry | None]:
+        """Return the decision on each of some records."""
+        return [self.transfer(digest) for digest in digests]
 
     def statement(
         self, account: bytes, *, after: bytes, limit: int, newest_first: bool
     ) -> tuple[list[TransferEntry], bytes]:
-        """Return up to ``limit`` entries that name the account, and the cursor to go on from (empty: no more)."""
+        """Return up to ``limit`` entries that name the account, and the cursor to go on from (empty: no more).
+
+        Raises struct.error for a cursor of another length.
+        """
         shard = self._shard_of(account)
-        hits = self._accounts.find(_account_key(account))
-        hits = hits[hits["shard"] == shard]
+        with self._lock:
+            hits = self._accounts.find(_account_key(account), shard)
         if newest_first:
             hits = hits[::-1]
         if after:
@@ -162,7 +179,7 @@ class Lookup:
         out: list[TransferEntry] = []
         for position, hit in enumerate(hits):
             entry = self._entry(shard, int(hit["number"]), int(hit["row"]))
-            if account in _accounts_of(entry):
+            if entry is not None and account in _accounts_of(entry):
                 out.append(entry)
             if len(out) == limit:
                 more = position + 1 < len(hits)
@@ -174,21 +191,35 @@ class Lookup:
         entry = self.transfer(digest)
         if entry is None:
             return None
-        ends = self._block_ends.get(entry.shard, [])
-        at = bisect_left(ends, (entry.number, 0))
-        if at == len(ends):
-            return None
-        block = self._chain.get(entry.shard, ends[at][1])
+        height = self._block_of(entry.shard, entry.number)
+        block = None if height is None else self._chain.get(entry.shard, height)
         if block is None:
             return None
         header = SignedHeader.decode(block.signed_header)
         proof = build_decision_proof(self._genesis.hash_suite, digest, block.decision_leaves, header)
         return None if proof is None else proof.encode()
 
+    def _block_of(self, shard: int, number: int) -> int | None:
+        """Return the height of the block that covers a log number, None while it is not sealed: by bisection."""
+        low, high = 1, self._chain.last(shard) or 0
+        found = None
+        while low <= high:
+            height = (low + high) // 2
+            block = self._chain.get(shard, height)
+            # A chain may begin at a checkpoint: what is missing lies before it.
+            if block is None or SignedHeader.decode(block.signed_header).header.last_number < number:
+                low = height + 1
+            else:
+                found, high = height, height - 1
+        return found
+
     # Reading.
 
-    def _entry(self, shard: int, number: int, row: int) -> TransferEntry:
+    def _entry(self, shard: int, number: int, row: int) -> TransferEntry | None:
+        """Read what the index names; None where the log has no such thing, for the index is only a hint."""
         decoded = self._read(shard, number)
+        if decoded is None or row >= len(decoded.records):
+            return None
         return TransferEntry(
             decoded.kind,
             decoded.records[row].tobytes(),
@@ -200,10 +231,13 @@ class Lookup:
             row,
         )
 
-    def _read(self, shard: int, number: int) -> _Decoded:
+    def _read(self, shard: int, number: int) -> _Decoded | None:
         found = self._cache.get((shard, number))
         if found is None:
-            found = self._decode(next(iter(self._log_of(shard).read(number))))
+            record = next(iter(self._log_of(shard).read(number)), None)
+            if record is None or record.kind not in (RecordKind.BATCH, RecordKind.CREDITS):
+                return None
+            found = self._decode(record)
             if len(self._cache) >= _CACHE_RECORDS_MAX:
                 self._cache.pop(next(iter(self._cache)))
             self._cache[shard, number] = found
@@ -233,17 +267,23 @@ class Lookup:
     ) -> None:
         rows = np.flatnonzero(_IS_LEAF[codes]).astype(np.uint32)
         keys = np.ascontiguousarray(digests[rows, :8]).view("<u8").reshape(-1)
-        self._digests.append(entries(keys, shard, number, rows), shard, number)
         sides = [_account_keys(heads[rows, offset : offset + 16]) for offset in (16, 32)]
         both = np.concatenate([entries(side, shard, number, rows) for side in sides])
-        self._accounts.append(both, shard, number)
+        self._append(entries(keys, shard, number, rows), both, shard, number)
 
     def _add_credits(self, shard: int, number: int, messages: NDArray[np.uint8]) -> None:
         rows = np.arange(len(messages), dtype=np.uint32)
-        self._digests.append(np.empty(0, dtype=ENTRY), shard, number)
         sides = [_account_keys(messages[:, offset : offset + 16]) for offset in (16, 32)]
         both = np.concatenate([entries(side, shard, number, rows) for side in sides])
-        self._accounts.append(both, shard, number)
+        self._append(np.empty(0, dtype=ENTRY), both, shard, number)
+
+    def _append(self, digests: NDArray[np.void], accounts: NDArray[np.void], shard: int, number: int) -> None:
+        """Add to both indexes, whether or not the first finds room: what finds none is kept in memory."""
+        with self._lock:
+            try:
+                self._digests.append(digests, shard, number)
+            finally:
+                self._accounts.append(accounts, shard, number)
 
 
 def _account_keys(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -1,33 +1,34 @@
 """The shell of a domain: threads, disk and clock around ``shards.domain``.
 
-The road of a batch: verified in a pool of threads (no GIL), applied in rounds on one ledger thread, committed on one
-writer thread with one sync for all shards, and only then answered. While one round syncs the next is applied. A fault
-that a node must not go on from stops it; a full disk does not: what was not durable is forgotten, the state is built
-anew from the log, and reads go on.
+The road of a batch: checked in a pool of threads (no GIL), applied in rounds on one ledger thread, committed on one
+writer thread with one sync for all shards, and only then answered. While one round syncs the next is applied; headers
+and indexes follow on a thread of their own, and lookups have another. A fault that a node must not go on from stops
+it; a full disk does not: what was not durable is forgotten, the state is built anew from the log, and reads go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from engine.errors import AppendInvalid, DiskFull
+from engine.errors import DiskFull
+from engine.invariants import invariant
+from engine.relay_block import RelayBlock
 from engine.types import ACCOUNT_BYTES
-from shards.domain import AdminJob, AdminReply, BatchJob, BatchReply, DomainCore, Round, wire_bytes
+from shards.domain import AdminJob, AdminReply, BatchReply, Round, wire_bytes
 from shards.errors import NodeFailed, Overloaded, ShardsError, ShuttingDown
 from shards.recovery import Recovered, Stores, recover
+from shards.work_queue import Waiting, WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
@@ -40,9 +41,16 @@ if TYPE_CHECKING:
 __all__ = ["DomainNode", "NodeStatus", "ShardStatus"]
 
 _LOG = structlog.get_logger("clearspan.node")
-_STATEMENT_LIMIT_MAX = 1_000
-_RETRY_AFTER_MS = 100
-_DISK_POLL_S = 0.5
+_STATEMENT_LIMIT_MAX: Final = 1_000
+_RETRY_AFTER_MS: Final = 100
+_DISK_POLL_S: Final = 0.5
+_READ_POLL_S: Final = 0.02
+# Work is taken again only with so much room, whatever the reserve: else every round would fill the disk anew.
+_ROOM_BYTES_MIN: Final = 1 << 20
+# Rounds that are answered and not yet indexed: a slow index holds new rounds up, and not memory.
+_FOLLOW_UPS_MAX: Final = 4
+# A lookup reads so many records at a time from the log, and then lets another one in.
+_LOOKUPS_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +76,6 @@ class NodeStatus:
     shards: tuple[ShardStatus, ...]
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """Work in the order in which it came; ``verified`` completes when its signatures are checked."""
-
-    verified: asyncio.Future[BatchJob | AdminJob]
-    answered: asyncio.Future[BatchReply | AdminReply]
-    size: int
-
-
 class DomainNode:
     """One process's shards of one domain. Use from one event loop: start, submit and look up, stop."""
 
@@ -96,16 +95,24 @@ class DomainNode:
         self._signer = signer
         self._settings = settings
         self._now = now
-        self._queue: deque[_Waiting] = deque()
-        self._queued_bytes = 0
+        self._queue = WorkQueue(settings.queue_bytes_max)
+        self._checking: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._sealed = asyncio.Condition()
         self._in_flight = asyncio.Semaphore(settings.rounds_in_flight_max)
-        self._commits: set[asyncio.Task[None]] = set()
+        self._commits: set[asyncio.Task[Exception | None]] = set()
+        self._follow_ups: set[asyncio.Task[Exception | None]] = set()
+        self._following = asyncio.Lock()
+        self._alone: set[asyncio.Task[Recovered]] = set()
+        self._mending: asyncio.Task[None] | None = None
         self._verifiers = ThreadPoolExecutor(settings.verify_threads, thread_name_prefix="verify")
         self._ledger = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._indexer = ThreadPoolExecutor(1, thread_name_prefix="index")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="lookup")
+        # What work goes on with, None while it is built; and what was last known, for reading.
         self._recovered: Recovered | None = None
+        self._known: Recovered | None = None
         self._runner: asyncio.Task[None] | None = None
         self._refusing: ShardsError | DiskFull | None = None
         self._failed: asyncio.Future[None] | None = None
@@ -121,7 +128,9 @@ class DomainNode:
         """Recover from the checkpoint and the log's tail, then accept work. Raises what recovery names."""
         loop = asyncio.get_running_loop()
         self._failed = loop.create_future()
-        self._recovered = await loop.run_in_executor(self._ledger, self._recover)
+        self._recovered = self._known = await loop.run_in_executor(
+            self._ledger, recover, self.genesis, self.domain, self._stores, self._signer
+        )
         self._runner = loop.create_task(self._rounds(), name="rounds")
 
     async def stop(self) -> None:
@@ -131,25 +140,35 @@ class DomainNode:
         self._stopped = True
         self._refuse(ShuttingDown("the node is stopping"))
         self._wake.set()
-        if self._runner is not None:
-            await self._runner
-        await asyncio.gather(*self._commits, return_exceptions=True)
+        for task in (self._runner, self._mending):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
+        while self._commits or self._follow_ups or self._alone:
+            await asyncio.wait((*self._commits, *self._follow_ups, *self._alone))
         if self._checkpointing is not None:
             await asyncio.gather(self._checkpointing, return_exceptions=True)
-        loop = asyncio.get_running_loop()
-        if self._failed is not None and not self._failed.done():
+        if self._goes_on():
             try:
                 await self._checkpoint()
-            except DiskFull as error:
+            except Exception as error:  # noqa: BLE001 - the log is whole without it
                 _LOG.warning("checkpoint_skipped", reason=str(error))
-        if self._recovered is not None:
-            await loop.run_in_executor(self._ledger, self._recovered.lookup.close)
-        for executor in (self._verifiers, self._ledger, self._writer):
-            executor.shutdown(wait=True)
-        self._stores.close()
-        self._recovered = None
+        self._answer_all(self._queue.drain(), ShuttingDown("the node is stopping"))
+        while self._checking:
+            await asyncio.wait(set(self._checking))
+        await self._close()
+
+    async def _close(self) -> None:
+        """Let go of threads and files; whoever waits for blocks hears that there will be none."""
+        known, self._recovered, self._known = self._known, None, None
         async with self._sealed:
             self._sealed.notify_all()
+        for executor in (self._verifiers, self._ledger, self._writer, self._indexer, self._reader):
+            await asyncio.to_thread(executor.shutdown)
+        try:
+            if known is not None:
+                await asyncio.to_thread(known.lookup.close)
+        finally:
+            self._stores.close()
 
     async def failed(self) -> None:
         """Wait until the node fails; raises the fault. A process that hosts the node stops then."""
@@ -158,16 +177,12 @@ class DomainNode:
 
     def status(self) -> NodeStatus:
         """Return where the node stands, by what is durable."""
-        recovered = self._live()
-        shards = tuple(ShardStatus(shard, *recovered.durable[shard]) for shard in recovered.core.machines)
-        return NodeStatus(
-            self.domain,
-            recovered.core.epoch,
-            "synced",
-            self._queued_bytes,
-            "" if self._refusing is None else type(self._refusing).__name__,
-            shards,
-        )
+        known = self._reading()
+        shards = tuple(ShardStatus(shard, *known.durable[shard]) for shard in known.core.machines)
+        refusing = "" if self._refusing is None else type(self._refusing).__name__
+        if not refusing and self._stores.room_bytes() < self._settings.disk_reserve_bytes:
+            refusing = DiskFull.__name__
+        return NodeStatus(self.domain, known.core.epoch, "synced", self._queue.queued_bytes, refusing, shards)
 
     # Work.
 
@@ -176,65 +191,80 @@ class DomainNode:
 
         Raises Overloaded, DiskFull, ShuttingDown (nothing was looked at) and NodeFailed (ask again after a restart).
         """
-        core = self._admit(wire_bytes(batch))
-        waiting = self._enqueue(wire_bytes(batch), self._verify(core, batch, submitter))
-        reply = await waiting.answered
+        reply = await self._enqueue(submitter, wire_bytes(batch), batch=batch)
         assert isinstance(reply, BatchReply)
         return reply
 
     async def administer(self, request: AdminColumns, *, submitter: int) -> AdminReply:
         """Return one answer to each admin request once they are durable. Raises as submit does."""
-        del submitter  # who carries a request does not matter: its signers stand in it
-        self._admit(request.bodies.nbytes)
-        loop = asyncio.get_running_loop()
-        verified: asyncio.Future[BatchJob | AdminJob] = loop.create_future()
-        verified.set_result(AdminJob(request))
-        waiting = self._enqueue(request.bodies.nbytes, verified)
-        reply = await waiting.answered
+        reply = await self._enqueue(submitter, request.bodies.nbytes, job=AdminJob(request))
         assert isinstance(reply, AdminReply)
         return reply
 
     async def relay_block(self, block: bytes) -> None:
-        """Let every shard consume one finalized relay block; returns when that is durable."""
-        await self._exclusive(partial(self._live().core.relay_block, block))
+        """Let every shard consume one finalized relay block; returns when that is durable.
 
-    def _admit(self, size: int) -> DomainCore:
+        Raises EncodingError for bytes that are no block, with nothing done, and as submit does.
+        """
+        decoded = RelayBlock.decode(block, self.genesis.hash_suite)
+        invariant(decoded.header.genesis_hash == self.genesis.hash, "relay_block_of_this_network")
+        await self._run_alone(lambda recovered, now: recovered.core.relay_block(block, now))
+
+    def _enqueue(
+        self, submitter: int, size: int, *, batch: BatchColumns | None = None, job: AdminJob | None = None
+    ) -> asyncio.Future[BatchReply | AdminReply]:
         """Refuse what cannot be taken; check first, so that nothing is half done."""
-        if self._refusing is not None:
-            raise self._refusing
-        free = self._free_bytes()
-        if free < self._settings.disk_reserve_bytes:
-            raise DiskFull(str(self._stores.path), free)
-        if self._queued_bytes + size > self._settings.queue_bytes_max and self._queued_bytes:
-            raise Overloaded(self._queued_bytes, self._settings.queue_bytes_max, _RETRY_AFTER_MS)
-        return self._live().core
+        self._live()
+        self._raise_refusal()
+        room = self._stores.room_bytes()
+        if room < self._settings.disk_reserve_bytes:
+            raise DiskFull(str(self._stores.path), room)
+        if not self._queue.admits(submitter, size):
+            raise Overloaded(self._queue.queued_bytes, self._settings.queue_bytes_max, _RETRY_AFTER_MS)
+        waiting = Waiting(submitter, size, asyncio.get_running_loop().create_future(), batch, job)
+        self._queue.add(waiting)
+        if waiting.ready:
+            self._wake.set()
+        else:
+            self._check_more()
+        return waiting.answered
 
-    def _enqueue(self, size: int, verified: asyncio.Future[BatchJob | AdminJob]) -> _Waiting:
-        waiting = _Waiting(verified, asyncio.get_running_loop().create_future(), size)
-        self._queue.append(waiting)
-        self._queued_bytes += size
-        verified.add_done_callback(lambda _: self._wake.set())
-        return waiting
+    def _check_more(self) -> None:
+        """Check what waits, a few batches at a time: the pool never holds more of one submitter than his turn."""
+        while len(self._checking) <= self._settings.verify_threads:
+            waiting = self._queue.next_unchecked()
+            if waiting is None:
+                return
+            task = asyncio.get_running_loop().create_task(self._check(waiting))
+            self._checking.add(task)
+            task.add_done_callback(self._checked)
 
-    def _verify(self, core: DomainCore, batch: BatchColumns, submitter: int) -> asyncio.Future[BatchJob | AdminJob]:
+    def _checked(self, task: asyncio.Task[None]) -> None:
+        self._checking.discard(task)
+        self._wake.set()
+        self._check_more()
+
+    async def _check(self, waiting: Waiting) -> None:
         """Split and verify in the pool: each part is one task, so that one big batch uses all threads."""
         loop = asyncio.get_running_loop()
-
-        async def work() -> BatchJob | AdminJob:
-            job = await loop.run_in_executor(self._verifiers, partial(core.split, batch, submitter=submitter))
+        assert waiting.batch is not None
+        try:
+            core = self._live().core
+            split = partial(core.split, waiting.batch, submitter=waiting.submitter)
+            job = await loop.run_in_executor(self._verifiers, split)
             await asyncio.gather(*(loop.run_in_executor(self._verifiers, core.verify, part) for part in job.parts))
-            return job
-
-        return loop.create_task(work())
+            waiting.job = job
+        except Exception as error:  # noqa: BLE001 - it answers this batch, and no other
+            waiting.error = error
 
     # Rounds.
 
     async def _rounds(self) -> None:
+        work: list[Waiting] | None = []
         try:
-            while True:
-                work = await self._next_work()
-                if work is None:
-                    return
+            while (work := await self._next_work()) is not None:
+                while len(self._follow_ups) >= _FOLLOW_UPS_MAX:
+                    await asyncio.wait(self._follow_ups, return_when=asyncio.FIRST_COMPLETED)
                 await self._in_flight.acquire()
                 if self._refusing is not None and not isinstance(self._refusing, ShuttingDown):
                     self._in_flight.release()
@@ -243,129 +273,181 @@ class DomainNode:
                 await self._round(work)
         except Exception as error:  # noqa: BLE001 - whatever escapes a round stops the node, by design
             self._fail(error)
+            self._answer_all(work or [], NodeFailed(f"{type(error).__name__}: {error}"))
 
-    async def _next_work(self) -> list[_Waiting] | None:
-        """Return the verified work at the head of the queue (empty when only a seal is due); None to end."""
-        while True:
-            work: list[_Waiting] = []
-            size = 0
-            while self._queue and self._queue[0].verified.done() and size < self._settings.round_bytes_max:
-                waiting = self._queue.popleft()
-                self._queued_bytes -= waiting.size
-                if waiting.verified.exception() is not None:
-                    _answer(waiting, waiting.verified.exception())
-                    continue
-                size += waiting.size
-                work.append(waiting)
+    async def _next_work(self) -> list[Waiting] | None:
+        """Return checked work of all lanes in turn (empty when only a seal is due); None to end."""
+        while not isinstance(self._refusing, NodeFailed):
+            work = []
+            for waiting in self._queue.take(self._settings.round_bytes_max):
+                if waiting.error is not None:
+                    _answer(waiting, waiting.error)
+                else:
+                    work.append(waiting)
             if work or self._seal_due():
                 return work
-            if isinstance(self._refusing, (ShuttingDown, NodeFailed)) and not self._queue:
+            if isinstance(self._refusing, ShuttingDown) and not self._queue:
                 return None
             self._wake.clear()
-            timeout_s = max(0, self._last_seal + self._seal_interval() - self._now()) / 1_000_000_000 + 0.001
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout_s)
+                await asyncio.wait_for(self._wake.wait(), self._seal_wait_s())
+        return None
 
     def _seal_interval(self) -> int:
         settings = self._settings
         return settings.seal_interval_ns if self._worked_since_seal else settings.seal_interval_idle_ns
 
-    def _seal_due(self) -> bool:
+    def _seal_left(self) -> int:
+        """Return the ns until the next seal is due; a clock that was set back makes it due at once, not in years."""
+        left = self._last_seal + self._seal_interval() - self._now()
+        return 0 if left > self._seal_interval() else left
+
+    def _may_seal(self) -> bool:
         if self._refusing is not None:
             return False
-        return self._now() >= self._last_seal + self._seal_interval()
+        # What nobody waits for does not use up the reserve.
+        return self._worked_since_seal or self._stores.room_bytes() >= self._settings.disk_reserve_bytes
 
-    async def _round(self, work: Sequence[_Waiting]) -> None:
-        loop = asyncio.get_running_loop()
+    def _seal_due(self) -> bool:
+        return self._seal_left() <= 0 and self._may_seal()
+
+    def _seal_wait_s(self) -> float:
+        # While no seal may be made (refusing, or no room), nothing is gained by looking all the time.
+        return max(0, self._seal_left()) / 1_000_000_000 + 0.001 if self._may_seal() else _DISK_POLL_S
+
+    async def _round(self, work: Sequence[Waiting]) -> None:
         recovered = self._live()
         seal = self._seal_due()
-        jobs = [waiting.verified.result() for waiting in work]
+        jobs = [waiting.job for waiting in work if waiting.job is not None]
         if seal:
             self._last_seal = self._now()
         self._worked_since_seal = bool(work) or (self._worked_since_seal and not seal)
-        round_ = await loop.run_in_executor(self._ledger, partial(recovered.core.run, jobs, self._now(), seal=seal))
-        task = loop.create_task(self._commit(recovered, round_, work))
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
+        await self._apply(recovered, lambda now: recovered.core.run(jobs, now, seal=seal), work)
 
-    async def _exclusive(self, step: Callable[[int], Round]) -> None:
-        """Run one round of another kind in order with the others and wait until it is durable."""
-        loop = asyncio.get_running_loop()
+    async def _run_alone(self, step: Callable[[Recovered, int], Round]) -> Recovered:
+        """Run one round of another kind in order with the others; returns when it is durable, signed and indexed.
+
+        It runs to its end, whether or not the caller waits. Raises what kept it from being durable.
+        """
+        task = asyncio.get_running_loop().create_task(self._alone_round(step))
+        self._alone.add(task)
+        task.add_done_callback(self._alone.discard)
+        return await asyncio.shield(task)
+
+    async def _alone_round(self, step: Callable[[Recovered, int], Round]) -> Recovered:
         await self._in_flight.acquire()
-        round_ = await loop.run_in_executor(self._ledger, step, self._now())
-        await self._commit(self._live(), round_, [])
+        try:
+            recovered = self._live()
+            if not isinstance(self._refusing, ShuttingDown):
+                self._raise_refusal()
+        except BaseException:
+            self._in_flight.release()
+            raise
+        whole = await self._apply(recovered, partial(step, recovered), [])
+        error = await whole
+        if error is not None:
+            raise error
+        return recovered
 
-    async def _commit(self, recovered: Recovered, round_: Round, work: Sequence[_Waiting]) -> None:
-        """Make a round durable, then answer; one writer thread keeps the rounds in order."""
+    async def _apply(
+        self, recovered: Recovered, step: Callable[[int], Round], work: Sequence[Waiting]
+    ) -> asyncio.Task[Exception | None]:
+        """Run a step on the ledger thread under one permit of rounds in flight, and begin what comes after it.
+
+        Returns the task that ends when headers and index have followed. A step that raises stops the node: nobody
+        knows what it left.
+        """
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._writer, self._stores.append, round_, recovered.core.epoch)
+            round_ = await loop.run_in_executor(self._ledger, step, self._now())
+        except BaseException as error:
+            self._in_flight.release()
+            self._fail(error)
+            raise
+        durable = loop.create_task(self._commit(recovered, round_, work))
+        whole = loop.create_task(self._follow_up(recovered, round_, durable))
+        for tasks, task in ((self._commits, durable), (self._follow_ups, whole)):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        return whole
+
+    async def _commit(self, recovered: Recovered, round_: Round, work: Sequence[Waiting]) -> Exception | None:
+        """Make a round durable, then answer; one writer thread keeps the rounds in order. Returns what failed."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, recovered.append, round_)
         except DiskFull as error:
             self._answer_all(work, error)
-            self._in_flight.release()
-            self._begin_disk_full(error)
-            return
-        except AppendInvalid as error:
-            if not isinstance(self._refusing, DiskFull):
-                self._answer_all(work, NodeFailed(f"the log failed: {error}"))
-                self._fail(error)
-                return
-            # It was applied on top of a round that found no room, and is forgotten with it.
-            self._answer_all(work, self._refusing)
-            self._in_flight.release()
-            return
+            self._begin_disk_full(recovered, error)
+            return error
         except Exception as error:  # noqa: BLE001 - a log that failed is never retried on the same handle
             self._answer_all(work, NodeFailed(f"the log failed: {error}"))
             self._fail(error)
-            return
+            return error
+        finally:
+            self._in_flight.release()
         recovered.note_durable(round_)
         for waiting, reply in zip(work, round_.replies, strict=True):
             if not waiting.answered.done():
                 waiting.answered.set_result(reply)
-        self._in_flight.release()
-        try:
-            await self._follow_up(recovered, round_)
-        except DiskFull as error:
-            self._begin_disk_full(error)
-        except Exception as error:  # noqa: BLE001 - an index or header that cannot be kept stops the node, by design
-            self._fail(error)
+        return None
 
-    async def _follow_up(self, recovered: Recovered, round_: Round) -> None:
-        """Do what comes after the answers: index, signed headers, and now and then a checkpoint."""
+    async def _follow_up(
+        self, recovered: Recovered, round_: Round, durable: asyncio.Task[Exception | None]
+    ) -> Exception | None:
+        """Do what comes after the answers, in the order of the log: headers, index, now and then a checkpoint."""
+        error = await durable
+        if error is not None:
+            return error
+        async with self._following:
+            if recovered.abandoned is not None or isinstance(self._refusing, NodeFailed):
+                # What is built anew from the log does this.
+                return recovered.abandoned or self._refusing
+            try:
+                await self._sign_and_index(recovered, round_)
+            except DiskFull as full:
+                self._begin_disk_full(recovered, full)
+                return full
+            except Exception as fault:  # noqa: BLE001 - an index or header that cannot be kept stops the node, by design
+                self._fail(fault)
+                return fault
+        self._logged_since_checkpoint += round_.log_bytes
+        due = self._logged_since_checkpoint >= self._settings.checkpoint_interval_bytes and round_.sealed
+        if due and self._checkpointing is None and not self._stopped:
+            self._logged_since_checkpoint = 0
+            self._checkpointing = asyncio.get_running_loop().create_task(self._checkpoint())
+            self._checkpointing.add_done_callback(self._checkpoint_done)
+        return None
+
+    async def _sign_and_index(self, recovered: Recovered, round_: Round) -> None:
         loop = asyncio.get_running_loop()
         if round_.sealed:
-            await loop.run_in_executor(
-                self._writer, self._stores.keep_blocks, self.genesis, round_.sealed, self._signer
-            )
-        await loop.run_in_executor(self._ledger, recovered.index, round_)
+            keep = partial(self._stores.keep_blocks, self.genesis, round_.sealed, self._signer)
+            await loop.run_in_executor(self._indexer, keep)
+        await loop.run_in_executor(self._indexer, recovered.index, round_)
         if round_.sealed:
             async with self._sealed:
                 self._sealed.notify_all()
-        self._logged_since_checkpoint += round_.log_bytes
-        due = self._logged_since_checkpoint >= self._settings.checkpoint_interval_bytes and round_.sealed
-        if due and self._checkpointing is None:
-            self._logged_since_checkpoint = 0
-            self._checkpointing = loop.create_task(self._checkpoint())
-            self._checkpointing.add_done_callback(self._checkpoint_done)
 
     # Checkpoints.
 
     async def _checkpoint(self) -> None:
-        """Seal, take every shard's state at that seal, write it beside the road."""
+        """Seal, take every shard's state at that seal, and write it beside the road once the seal is durable."""
         loop = asyncio.get_running_loop()
-        recovered = self._live()
-        await self._in_flight.acquire()
         taken: list[tuple[Manifest, bytes]] = []
+        problems: list[Exception] = []
 
-        def seal_and_take(now: int) -> Round:
+        def seal_and_take(recovered: Recovered, now: int) -> Round:
             round_ = recovered.core.run([], now, seal=True)
-            taken.extend(recovered.take_checkpoint())
+            try:
+                taken.extend(recovered.take_checkpoint())
+            except Exception as error:  # noqa: BLE001 - the seal stands without the copy, and must reach the log
+                problems.append(error)
             return round_
 
-        round_ = await loop.run_in_executor(self._ledger, seal_and_take, self._now())
-        await self._commit(recovered, round_, [])
-        if self._refusing is not None and isinstance(self._refusing, DiskFull):
-            return
+        recovered = await self._run_alone(seal_and_take)
+        if problems:
+            raise problems[0]
+        await loop.run_in_executor(self._indexer, recovered.lookup.flush)
         await loop.run_in_executor(None, recovered.write_checkpoint, taken, self._signer)
 
     def _checkpoint_done(self, task: asyncio.Task[None]) -> None:
@@ -380,112 +462,137 @@ class DomainNode:
         if not isinstance(self._refusing, NodeFailed):
             self._refusing = error
 
+    def _raise_refusal(self) -> None:
+        """Raise why work is refused, if it is; without the trace of who heard it before, which would only grow."""
+        if self._refusing is not None:
+            raise self._refusing.with_traceback(None)
+
+    def _goes_on(self) -> bool:
+        """Whether the state in memory is one that the log will follow."""
+        sound = self._recovered is not None and self._recovered.abandoned is None and self._recovered.whole
+        return sound and not isinstance(self._refusing, NodeFailed)
+
     def _fail(self, error: BaseException) -> None:
+        if isinstance(self._refusing, NodeFailed):
+            return
         _LOG.error("node_failed", error=type(error).__name__, reason=str(error))
         failure = NodeFailed(f"{type(error).__name__}: {error}")
-        self._refusing = failure
-        while self._queue:
-            _answer(self._queue.popleft(), failure)
-        self._queued_bytes = 0
+        self._refuse(failure)
+        self._answer_all(self._queue.drain(), failure)
+        self._wake.set()
         if self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
             self._failed.exception()  # whoever awaits failed() hears it; nobody is not an error
 
-    def _begin_disk_full(self, error: DiskFull) -> None:
+    def _begin_disk_full(self, recovered: Recovered, error: DiskFull) -> None:
         """Forget what is not durable and build the state anew from the log; accept again when there is space."""
-        if self._refusing is None:
+        if recovered.abandoned is None:
+            recovered.abandoned = error
+        if self._refusing is None and recovered is self._recovered:
             _LOG.warning("disk_full", path=error.path, free_bytes=error.free_bytes)
             self._refusing = error
-            task = asyncio.get_running_loop().create_task(self._wait_for_space())
-            self._commits.add(task)
-            task.add_done_callback(self._commits.discard)
+            self._mending = asyncio.get_running_loop().create_task(self._wait_for_space(recovered))
 
-    async def _wait_for_space(self) -> None:
+    async def _wait_for_space(self, abandoned: Recovered) -> None:
         """Hold the rounds, build the state anew, and take work again once there is space."""
         for _ in range(self._settings.rounds_in_flight_max):
             await self._in_flight.acquire()
-        while self._queue:
-            waiting = self._queue.popleft()
-            self._queued_bytes -= waiting.size
-            _answer(waiting, self._refusing)
         try:
-            await self._rebuild()
-            # Nobody tells when a disk has room again, so it is asked.
-            while self._lacks_space():  # noqa: ASYNC110
+            while self._commits or self._follow_ups:
+                await asyncio.wait((*self._commits, *self._follow_ups))
+            self._answer_all(self._queue.drain(), self._refusing)
+            self._recovered = None
+            rebuilt = await self._rebuild(abandoned)
+            while isinstance(self._refusing, DiskFull) and (not self._has_room() or not rebuilt.whole):
                 await asyncio.sleep(_DISK_POLL_S)
+                if self._has_room() and not rebuilt.whole:
+                    rebuilt = await self._rebuild(rebuilt)
+            self._recovered = rebuilt
             if isinstance(self._refusing, DiskFull):
                 self._refusing = None
                 _LOG.info("disk_has_space_again")
         except Exception as error:  # noqa: BLE001 - no state to go on with
             self._fail(error)
         finally:
+            self._mending = None
             for _ in range(self._settings.rounds_in_flight_max):
                 self._in_flight.release()
+            self._wake.set()
 
-    async def _rebuild(self) -> None:
-        """Throw away the state that is ahead of the disk; until that is done, nobody reads it."""
-        loop = asyncio.get_running_loop()
-        old, self._recovered = self._live(), None
-        await loop.run_in_executor(self._ledger, old.lookup.close)
-        while self._recovered is None:
-            try:
-                self._recovered = await loop.run_in_executor(self._ledger, self._recover)
-            except DiskFull:
-                # Headers derived anew want a little room too.
-                if not isinstance(self._refusing, DiskFull):
-                    return
-                await asyncio.sleep(_DISK_POLL_S)
+    async def _rebuild(self, after: Recovered) -> Recovered:
+        """Replay what is durable. It is read from then on; work goes on with it when it is whole."""
+        build = partial(recover, self.genesis, self.domain, self._stores, self._signer, after=after)
+        rebuilt = await asyncio.get_running_loop().run_in_executor(self._ledger, build)
+        self._known = rebuilt
+        return rebuilt
 
-    def _lacks_space(self) -> bool:
-        return isinstance(self._refusing, DiskFull) and self._free_bytes() < self._settings.disk_reserve_bytes
+    def _has_room(self) -> bool:
+        return self._stores.room_bytes() >= max(self._settings.disk_reserve_bytes, _ROOM_BYTES_MIN)
 
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self._stores.path).free
-
-    def _answer_all(self, work: Sequence[_Waiting], error: BaseException) -> None:
+    @staticmethod
+    def _answer_all(work: Iterable[Waiting], error: BaseException | None) -> None:
         for waiting in work:
             _answer(waiting, error)
 
-    # Lookups: on the ledger thread, over what is durable.
+    # Lookups: over what is durable, and open while work is refused.
 
     async def lookup_accounts(self, ids: bytes) -> bytes:
         """Return n x 160 bytes for n x 16, zeros where missing; what they show is durable when this returns."""
         loop = asyncio.get_running_loop()
-        recovered = self._live()
-
-        leaves = await loop.run_in_executor(self._ledger, recovered.accounts, ids)
-        pending = list(self._commits)
-        if pending:
-            # The state may be ahead of the disk by the rounds in flight: an answer waits for them.
-            await asyncio.wait(pending)
-        assert len(leaves) == len(ids) // 16 * ACCOUNT_BYTES
-        return leaves
+        while True:
+            known = self._reading()
+            leaves = await loop.run_in_executor(self._ledger, known.accounts, ids)
+            if self._commits:
+                # The state may be ahead of the disk by the rounds in flight: an answer waits for them.
+                await asyncio.wait(set(self._commits))
+            if isinstance(self._refusing, NodeFailed):
+                self._raise_refusal()
+            if known.abandoned is None:
+                assert len(leaves) == len(ids) // 16 * ACCOUNT_BYTES
+                return leaves
+            # It was ahead, and is thrown away: what is built anew answers.
+            while self._known is known:
+                if self._mending is None:
+                    raise DiskFull(str(self._stores.path), self._stores.room_bytes())
+                await asyncio.wait((self._mending,), timeout=_READ_POLL_S)
 
     async def lookup_transfers(self, digests: bytes) -> list[TransferEntry | None]:
         """Return the durable decision for each 32-byte record digest, None where there is none."""
-        lookup = self._live().lookup
-        wanted = [digests[at : at + 32] for at in range(0, len(digests), 32)]
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._ledger, lambda: [lookup.transfer(digest) for digest in wanted])
+        wanted = [digests[at : at + 32] for at in range(0, len(digests), 32)]
+        found: list[TransferEntry | None] = []
+        for start in range(0, len(wanted), _LOOKUPS_AT_ONCE):
+            ask = partial(self._reading().lookup.transfers, wanted[start : start + _LOOKUPS_AT_ONCE])
+            found += await loop.run_in_executor(self._reader, ask)
+        return found
 
     async def statement(
         self, account: bytes, *, after: bytes, limit: int, newest_first: bool
     ) -> tuple[list[TransferEntry], bytes]:
         """Return a page of an account's entries and the next cursor (empty at the end)."""
-        bounded = max(1, min(limit, _STATEMENT_LIMIT_MAX))
-        call = partial(self._live().lookup.statement, account, after=after, limit=bounded, newest_first=newest_first)
-        return await asyncio.get_running_loop().run_in_executor(self._ledger, call)
+        loop = asyncio.get_running_loop()
+        wanted = max(1, min(limit, _STATEMENT_LIMIT_MAX))
+        found: list[TransferEntry] = []
+        while True:
+            count = min(wanted - len(found), _LOOKUPS_AT_ONCE)
+            lookup = self._reading().lookup
+            ask = partial(lookup.statement, account, after=after, limit=count, newest_first=newest_first)
+            entries, after = await loop.run_in_executor(self._reader, ask)
+            found += entries
+            if not after or len(found) == wanted:
+                return found, after
 
     async def decision_proof(self, digest: bytes) -> bytes | None:
         """Return the proof of a decision against its signed header, None while its block is not sealed."""
-        lookup = self._live().lookup
-        return await asyncio.get_running_loop().run_in_executor(self._ledger, lookup.decision_proof, digest)
+        ask = self._reading().lookup.decision_proof
+        return await asyncio.get_running_loop().run_in_executor(self._reader, ask, digest)
 
     async def blocks(self, shard: int, from_height: int, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield signed headers of a shard from a height on; with ``follow``, wait for those to come."""
+        loop = asyncio.get_running_loop()
         height = max(1, from_height)
-        while self._recovered is not None:
-            block = self._stores.chain.get(shard, height)
+        while self._known is not None:
+            block = await loop.run_in_executor(self._reader, self._stores.chain.get, shard, height)
             if block is not None:
                 yield block.signed_header
                 height += 1
@@ -493,22 +600,24 @@ class DomainNode:
                 return
             else:
                 async with self._sealed:
-                    try:
+                    with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._sealed.wait(), timeout=1)
-                    except TimeoutError:
-                        continue
-
-    # Recovery.
-
-    def _recover(self) -> Recovered:
-        return recover(self.genesis, self.domain, self._stores, self._signer)
 
     def _live(self) -> Recovered:
+        """Return what work goes on with."""
         if self._recovered is None:
-            raise self._refusing or ShuttingDown("the node is not running")
+            self._raise_refusal()
+            raise ShuttingDown("the node is not running")
         return self._recovered
 
+    def _reading(self) -> Recovered:
+        """Return what is read: while the state is built anew, that of before; its lookups hold what is durable."""
+        if self._known is None:
+            self._raise_refusal()
+            raise ShuttingDown("the node is not running")
+        return self._known
 
-def _answer(waiting: _Waiting, error: BaseException | None) -> None:
+
+def _answer(waiting: Waiting, error: BaseException | None) -> None:
     if not waiting.answered.done():
         waiting.answered.set_exception(error if error is not None else NodeFailed("no answer"))

@@ -6,32 +6,35 @@ recomputed codes compared with the recorded ones. A header derived anew must equ
 
 from __future__ import annotations
 
+import shutil
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
 from engine.chain import ChainStore
 from engine.checkpoint import CheckpointStore, Manifest
-from engine.errors import CheckpointInvalid
+from engine.errors import CheckpointInvalid, DiskFull
 from engine.hashing import digest
 from engine.header import SignedHeader
 from engine.invariants import invariant
 from engine.lmdb_log import LmdbStore
-from engine.log import RecordKind
 from engine.machine import ShardMachine
 from engine.prefix import PrefixType, signing_prefix
+from engine.types import ACCOUNT_BYTES
 from shards.domain import DomainCore, Round, SealedBlock
 from shards.lookup import Lookup
 from shards.slots import SlotMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from engine.data_directory import DataDirectory
     from engine.genesis import Genesis
-    from engine.header import Header
+    from engine.log import LogRecord
     from shards.signer import BlockSigner
 
 __all__ = ["Recovered", "Stores", "recover"]
@@ -57,16 +60,25 @@ class Stores:
         Raises LogDamaged, CheckpointsUnusable, ChainDamaged, DiskFull, LogFailed.
         """
         suite = genesis.hash_suite
-        checkpoints = CheckpointStore(directory.checkpoint, suite=suite)
-        log = LmdbStore(
-            directory.log,
-            log_bytes_max,
-            suite=suite,
-            genesis_hash=genesis.hash,
-            anchors=checkpoints.log_positions(),
-            full_check=full_check,
-        )
-        return cls(directory.path, log, checkpoints, ChainStore(directory.chain, suite=suite))
+        with ExitStack() as opened:
+            checkpoints = CheckpointStore(directory.checkpoint, suite=suite)
+            opened.callback(checkpoints.close)
+            log = LmdbStore(
+                directory.log,
+                log_bytes_max,
+                suite=suite,
+                genesis_hash=genesis.hash,
+                anchors=checkpoints.log_positions(),
+                full_check=full_check,
+            )
+            opened.callback(log.close)
+            chain = ChainStore(directory.chain, suite=suite)
+            opened.pop_all()
+        return cls(directory.path, log, checkpoints, chain)
+
+    def room_bytes(self) -> int:
+        """Return what may still be written: what the disk has free, or less where the log's own limit is nearer."""
+        return min(shutil.disk_usage(self.path).free, self.log.room_bytes())
 
     def append(self, round_: Round, epoch: int) -> None:
         """Commit a round's records of all shards in one synced transaction."""
@@ -94,13 +106,29 @@ def sign_header(genesis: Genesis, block: SealedBlock, signer: BlockSigner) -> Si
 
 @dataclass(slots=True)
 class Recovered:
-    """A domain as it stands: the core, its lookups, and how much of it is durable (height, number, accounts, time)."""
+    """A domain as it stands: the core, its lookups, and how much of it is durable (height, number, accounts, time).
+
+    ``abandoned`` holds why the core is not to be gone on with: a round of its did not become durable, so its memory is
+    ahead of the disk. ``whole`` is false when there was no room for headers or index: it may be read, not gone on with.
+    """
 
     genesis: Genesis
     core: DomainCore
     lookup: Lookup
     stores: Stores
     durable: dict[int, tuple[int, int, int, int]]
+    whole: bool = True
+    abandoned: DiskFull | None = None
+
+    def append(self, round_: Round) -> None:
+        """Make a round durable. Raises as the log does, and DiskFull for every round after one that found no room."""
+        if self.abandoned is not None:
+            raise DiskFull(self.abandoned.path, self.abandoned.free_bytes, self.abandoned.limit)
+        try:
+            self.stores.append(round_, self.core.epoch)
+        except DiskFull as error:
+            self.abandoned = error
+            raise
 
     def note_durable(self, round_: Round) -> None:
         """Remember what a committed round made durable."""
@@ -110,23 +138,26 @@ class Recovered:
             self.durable[shard] = (height, records[-1].number, round_.account_counts[shard], records[-1].time)
 
     def index(self, round_: Round) -> None:
-        """Index a round that is durable, and its blocks, which are signed and kept; on the ledger thread."""
+        """Index a round that is durable; in the order of the log, one thread at a time."""
         for part in round_.batches:
             self.lookup.add_batch(part)
         for credits_ in round_.credits:
             self.lookup.add_credits(credits_)
-        for block in round_.sealed:
-            self.lookup.add_block(block.header)
 
     def accounts(self, ids: bytes) -> bytes:
         """Return the leaves of n accounts (160 bytes each, zeros where missing), each from its shard."""
-        wanted = [ids[at : at + 16] for at in range(0, len(ids), 16)]
-        machines = self.core.machines
-        return b"".join(machines[self.core.slot_map.shard_of(one)].ledger.lookup_accounts(one) for one in wanted)
+        owners = self.core.slot_map.shards_of(ids)
+        wanted = np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16)
+        leaves = np.zeros((len(wanted), ACCOUNT_BYTES), dtype=np.uint8)
+        for shard, machine in self.core.machines.items():
+            rows = np.flatnonzero(owners == shard)
+            if len(rows):
+                found = machine.ledger.lookup_accounts(wanted[rows].tobytes())
+                leaves[rows] = np.frombuffer(found, dtype=np.uint8).reshape(-1, ACCOUNT_BYTES)
+        return leaves.tobytes()
 
     def take_checkpoint(self) -> list[tuple[Manifest, bytes]]:
         """Copy every shard's state, right after its seal; on the ledger thread."""
-        self.lookup.flush()
         return [self._taken(machine) for machine in self.core.machines.values()]
 
     def _taken(self, machine: ShardMachine) -> tuple[Manifest, bytes]:
@@ -153,41 +184,60 @@ class Recovered:
             self.stores.checkpoints.write(manifest.signed(signer.key_id, signature), state)
 
 
-def recover(genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner) -> Recovered:
-    """Build a domain from its stores. Raises LogDamaged, ReplayDiverged, or InvariantBroken for two histories."""
+def recover(
+    genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner, *, after: Recovered | None = None
+) -> Recovered:
+    """Build a domain from its stores. Raises LogDamaged, ReplayDiverged, DiskFull; InvariantBroken for two histories.
+
+    ``after`` is what this process went on with until a disk was full: its lookups and its epoch are kept, nothing is
+    demanded of the disk, and what there is no room for leaves the result not whole.
+    """
+    if after is not None:
+        return _replayed(genesis, domain, stores, signer, after.lookup, after.core.epoch)
     slot_map = SlotMap.of(genesis, domain)
     lookup = Lookup(genesis, stores.path / "index", stores.log.log, stores.chain, slot_map.shard_of)
+    try:
+        recovered = _replayed(genesis, domain, stores, signer, lookup, 0)
+        if not recovered.whole:
+            raise DiskFull(str(stores.path), stores.room_bytes())  # noqa: TRY301 - the lookups are closed either way
+        epoch = stores.log.epoch() + 1
+        stores.log.fence_shards(tuple(recovered.core.machines), epoch)
+        recovered.core.epoch = epoch
+    except BaseException:
+        lookup.close()
+        raise
+    return recovered
+
+
+def _replayed(  # noqa: PLR0917 - what a domain is built from
+    genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner, lookup: Lookup, epoch: int
+) -> Recovered:
+    """Replay every shard and bring headers and index up to date, as far as there is room."""
     machines: dict[int, ShardMachine] = {}
+    whole = True
+    if any(lookup.reaches(shard) > stores.log.tip(shard).number for shard in genesis.domain(domain).shard_ids()):
+        # The index knows of records that the log does not have: it is of another log, or of a newer copy of this one.
+        _LOG.warning("index_discarded", reason="it is ahead of the log")
+        lookup.reset()
     for shard in genesis.domain(domain).shard_ids():
         machine = _from_checkpoint(genesis, shard, stores, signer)
-        known = stores.chain.last(shard)
-        for header in _headers(stores.chain, shard):
-            if header.height <= machine.height:
-                lookup.add_block(header)
-        _index_from_log(stores, lookup, shard, machine.log_position[0])
+        whole &= _index_from_log(stores, lookup, shard, machine.log_position[0])
         for record in stores.log.log(shard).read(machine.log_position[0] + 1):
             sealed = machine.apply(record)
             machine.take_outgoing()
             if record.number > lookup.reaches(shard):
-                lookup.add_record(record)
-            if record.kind is RecordKind.SEAL:
-                assert sealed is not None
-                block = SealedBlock(sealed.header, sealed.decision_leaves)
-                _check_header(stores.chain, block)
-                if known is None or block.header.height > known:
-                    stores.keep_blocks(genesis, [block], signer)
-                lookup.add_block(block.header)
+                whole &= _indexed(lookup, record)
+            if sealed is not None:
+                whole &= _kept(genesis, stores, SealedBlock(sealed.header, sealed.decision_leaves), signer)
         machines[shard] = machine
         _LOG.info("shard_recovered", shard=shard, height=machine.height, log_number=machine.log_position[0])
     _check_channels(machines)
-    epoch = stores.log.epoch() + 1
-    stores.log.fence_shards(tuple(machines), epoch)
-    core = DomainCore(genesis, machines, slot_map, epoch)
+    core = DomainCore(genesis, machines, SlotMap.of(genesis, domain), epoch)
     durable = {
         shard: (machine.height, machine.log_position[0], machine.ledger.account_count, machine.last_time)
         for shard, machine in machines.items()
     }
-    return Recovered(genesis, core, lookup, stores, durable)
+    return Recovered(genesis, core, lookup, stores, durable, whole=whole)
 
 
 def _from_checkpoint(genesis: Genesis, shard: int, stores: Stores, signer: BlockSigner) -> ShardMachine:
@@ -196,7 +246,13 @@ def _from_checkpoint(genesis: Genesis, shard: int, stores: Stores, signer: Block
     prefix = signing_prefix(suite, PrefixType.HEADER, genesis.hash)
     accepted: list[ShardMachine] = []
 
+    # None where the headers were lost, or removed because they were damaged: then all of them are made again.
+    chain_ends = stores.chain.last(shard) or 0
+
     def trusted(manifest: Manifest) -> None:
+        if chain_ends < manifest.height:
+            # Replay from an older one makes the headers in between again; from this one they would be missing.
+            raise CheckpointInvalid(shard, manifest.height, f"the signed headers end at {chain_ends}")
         if not signer.verify(prefix + manifest.hash(suite), manifest.signature):
             raise CheckpointInvalid(shard, manifest.height, "its signature is not the operator's")
 
@@ -212,20 +268,37 @@ def _from_checkpoint(genesis: Genesis, shard: int, stores: Stores, signer: Block
     return accepted[0] if loaded is not None else ShardMachine(genesis, shard)
 
 
-def _index_from_log(stores: Stores, lookup: Lookup, shard: int, until: int) -> None:
-    """Index what an index that was lost or left behind lacks, up to where replay begins."""
-    reached = lookup.reaches(shard)
+def _index_from_log(stores: Stores, lookup: Lookup, shard: int, until: int) -> bool:
+    """Index what an index that was lost or left behind lacks, up to where replay begins; false without room for it."""
+    reached, whole = lookup.reaches(shard), True
     if reached >= until:
-        return
+        return whole
     for record in stores.log.log(shard).read(reached + 1):
         if record.number > until:
-            return
+            break
+        whole &= _indexed(lookup, record)
+    return whole
+
+
+def _indexed(lookup: Lookup, record: LogRecord) -> bool:
+    """Index a record; what finds no room on the disk is in memory, and found there."""
+    with suppress(DiskFull):
         lookup.add_record(record)
+        return True
+    return False
 
 
-def _headers(chain: ChainStore, shard: int) -> Iterator[Header]:
-    for block in chain.range(shard, 1):
-        yield SignedHeader.decode(block.signed_header).header
+def _kept(genesis: Genesis, stores: Stores, block: SealedBlock, signer: BlockSigner) -> bool:
+    """Hold a header derived anew against the signed one, or sign it now; false when there is no room for it."""
+    _check_header(stores.chain, block)
+    known = stores.chain.last(block.header.shard)
+    if known is not None and (block.header.height <= known or block.header.height > known + 1):
+        # Kept already, or one before it found no room.
+        return block.header.height <= known
+    with suppress(DiskFull):
+        stores.keep_blocks(genesis, [block], signer)
+        return True
+    return False
 
 
 def _check_header(chain: ChainStore, block: SealedBlock) -> None:

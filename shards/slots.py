@@ -46,6 +46,12 @@ class SlotMap:
         slots(account_id, 16, 0, out)
         return int(self.owners[out[0]])
 
+    def shards_of(self, account_ids: bytes) -> NDArray[np.uint32]:
+        """Return the shard id of each of n accounts (n x 16 bytes)."""
+        out = np.empty(len(account_ids) // 16, dtype=np.uint16)
+        slots(account_ids, 16, 0, out)
+        return self.owners[out]
+
     def shards(self, heads: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Return the shard id of each of n records (``heads`` n x 128): its debit account's, or its run's."""
         count = len(heads)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clearspan.cli.session import Session
+    from clearspan.client import AsyncClient, ShardView
     from engine.genesis import GenesisDomain, GenesisLedger
+    from engine.header import Header
 
 __all__ = ["command"]
 
@@ -141,26 +143,9 @@ async def _show(session: Session, domain: GenesisDomain, ledger: GenesisLedger, 
         (issuer,) = await client.accounts([ordinary_account_id(ledger.issuer, ISSUER_SERIAL)])
         status = await client.status()
         for shard in status.shards:
-            if not shard.height:
-                continue
-            async for signed in client.blocks(shard.shard, from_height=shard.height):
-                header = signed.header
-                entry = next(each for each in header.ledgers if each.ledger == ledger.ledger)
-                amounts = {
-                    "debits_pending": entry.debits_pending,
-                    "debits_posted": entry.debits_posted,
-                    "channel_credits": entry.channel_credits,
-                    "channel_debits": entry.channel_debits,
-                }
-                shards.append(
-                    {
-                        "shard": header.shard,
-                        "height": header.height,
-                        "time": header.time,
-                        **{name: money(value, ledger.currency, ledger.scale) for name, value in amounts.items()},
-                    }
-                )
-                break
+            header = await _newest_header(client, shard)
+            if header is not None:
+                shards.append(_shard_document(header, ledger))
     supply = -issuer.balance if issuer is not None else 0
     return {
         "ledger": ledger.ledger,
@@ -171,4 +156,29 @@ async def _show(session: Session, domain: GenesisDomain, ledger: GenesisLedger, 
         "issuer_account_open": issuer is not None,
         "supply": money(supply, ledger.currency, ledger.scale),
         "shards": shards,
+    }
+
+
+async def _newest_header(client: AsyncClient, shard: ShardView) -> Header | None:
+    """Return the newest header that is signed: a seal counts as durable a moment before its header is kept."""
+    for height in (shard.height, shard.height - 1):
+        if height > 0:
+            async for signed in client.blocks(shard.shard, from_height=height):
+                return signed.header
+    return None
+
+
+def _shard_document(header: Header, ledger: GenesisLedger) -> dict[str, Any]:
+    entry = next(each for each in header.ledgers if each.ledger == ledger.ledger)
+    amounts = {
+        "debits_pending": entry.debits_pending,
+        "debits_posted": entry.debits_posted,
+        "channel_credits": entry.channel_credits,
+        "channel_debits": entry.channel_debits,
+    }
+    return {
+        "shard": header.shard,
+        "height": header.height,
+        "time": header.time,
+        **{name: money(value, ledger.currency, ledger.scale) for name, value in amounts.items()},
     }

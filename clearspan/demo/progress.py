@@ -60,6 +60,9 @@ class DemoProgress:
         """Say what is done now."""
         self._end_step()
         self._title, self._began = title, time.monotonic_ns()
+        # The bars of a load stand under its own step and no other.
+        while self._bars is not None and self._loads:
+            self._bars.remove_task(self._loads.popitem()[1])
         if self._bars is None:
             self._console.print(f"  {title}")
             return

@@ -160,8 +160,8 @@ class DemoReport:
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("ledger", "settled", "across shards", "refused", "lost", "in circulation", "conserved"):
-            table.add_column(name, justify="left" if name == "ledger" else "right")
+        for name in ("ledger", "settled", "crossing", "refused", "lost", "in circulation", "conserved"):
+            table.add_column(name, justify="left" if name == "ledger" else "right", no_wrap=True)
         for line in self.ledgers:
             supply = "-" if line.supply is None else _major(line.supply, line.scale)
             table.add_row(
@@ -187,7 +187,7 @@ class DemoReport:
             f"           a payment that came twice was paid once ({self.repeated} answered exists)",
             f"Killed     the {kill.currency} node, by SIGKILL, after {kill.answered_before:,} answers of its load",
             f"           the others settled {kill.settled_meanwhile:,}; it was back in {kill.recovered_in_ms:,} ms",
-            f"           {kill.sent_again:,} sent again, {kill.already_decided:,} of which had been decided: paid once",
+            f"           {kill.sent_again:,} sent again, the same bytes; {kill.already_decided:,} had been decided: paid once",
             f"Lost       {self.acknowledged_lost:,} of what was acknowledged",
             f"Conserved  {yes}: all logs executed again from the first record, every signature checked again",
             f"Speed      {self.transfers_per_s:,} signed and durable transfers a second, kill and restart included",

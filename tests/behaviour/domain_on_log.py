@@ -85,7 +85,9 @@ class DomainOnLog:
     def submit(self, transfers: Sequence[Transfer], keys: Sequence[DevelopmentKey | None]) -> list[int]:
         """Sign and apply transfers of one shard as one batch; return the codes."""
         signed = sign_messages(self.genesis.hash_suite, self.genesis.hash, transfers)
-        signatures = [bytes(64) if key is None else key.sign(message) for key, (message, _) in zip(keys, signed, strict=True)]
+        signatures = [
+            bytes(64) if key is None else key.sign(message) for key, (message, _) in zip(keys, signed, strict=True)
+        ]
         batch = BatchColumns.from_transfers(1, self.fresh_id().to_bytes(16, "little"), transfers, signatures)
         shard = self.shard_of(transfers[0].debit_account)
         machine = self.machines[shard]
@@ -165,9 +167,7 @@ class DomainOnLog:
         """Issue by a pending of one issuer key, posted by the other."""
         one, other = self.key(Role.ISSUER, 0), self.key(Role.ISSUER, 1)
         pending = self.transfer(issuer_account, account, amount, one, flags=int(TransferKind.PENDING))
-        post = self.transfer(
-            issuer_account, account, amount, other, flags=int(TransferKind.POST), reference=pending.id
-        )
+        post = self.transfer(issuer_account, account, amount, other, flags=int(TransferKind.POST), reference=pending.id)
         return self.submit([pending, post], [one, other])
 
     def ready(self) -> tuple[int, int, int]:

@@ -118,7 +118,9 @@ def test_an_admin_id_is_forgotten_when_it_can_no_longer_be_valid(ready: DomainOn
     """ADMIN-3: kept until expiry plus an hour; afterwards the request is too old, never new."""
     machine = ready.machines[0x100]
     empty = machine.subtree_roots()["admin"]
-    request = ready.signed_admin(ready.admin(T.QUOTA_SET, participant=BANK_A, limit_a=5, limit_b=6), operators(ready)[0])
+    request = ready.signed_admin(
+        ready.admin(T.QUOTA_SET, participant=BANK_A, limit_a=5, limit_b=6), operators(ready)[0]
+    )
     ready.administer([request])
     kept = machine.subtree_roots()["admin"]
     assert kept != empty
@@ -160,7 +162,18 @@ def test_a_field_that_a_type_does_not_use_is_refused(ready: DomainOnLog, kind: A
         T.ACCOUNT_UNFREEZE: "subject ledger reason", T.ACCOUNT_CLOSE: "subject ledger reason",
         T.QUOTA_SET: "participant limit_a limit_b", T.ACCOUNT_KEY_SET: "subject ledger key_id",
     }[kind].split()  # fmt: skip
-    every = ["subject", "reason", "participant", "ledger", "key_id", "suite", "role", "limit_a", "limit_b", "public_key"]
+    every = [
+        "subject",
+        "reason",
+        "participant",
+        "ledger",
+        "key_id",
+        "suite",
+        "role",
+        "limit_a",
+        "limit_b",
+        "public_key",
+    ]
     for name in every:
         request = ready.admin(kind, **{name: b"\1" * 64 if name == "public_key" else 1})
         code = ready.administer([SignedAdmin(request.encode(), (0, 0), (bytes(64), bytes(64)))])[0]
@@ -206,9 +219,7 @@ def test_participant_add_refuses_in_its_order(ready: DomainOnLog) -> None:
     one = operators(ready)[0]
     _, public_key = new_public_key(b"p", 78, Role.REGISTRAR)
     good = {"subject": 5, "limit_a": 1, "limit_b": 1, "suite": 1, "public_key": public_key}
-    codes = [
-        ask(ready, T.PARTICIPANT_ADD, one, **{**good, "participant": number}) for number in (0, 2**32 - 1, BANK_A)
-    ]
+    codes = [ask(ready, T.PARTICIPANT_ADD, one, **{**good, "participant": number}) for number in (0, 2**32 - 1, BANK_A)]
     assert codes == [Code.ADMIN_FIELD_NOT_ALLOWED, Code.ADMIN_FIELD_NOT_ALLOWED, Code.PARTICIPANT_EXISTS]
     for fields, code in (
         ({"limit_a": 2**64}, Code.ADMIN_FIELD_NOT_ALLOWED),
@@ -303,7 +314,9 @@ def test_a_revoked_key_is_out_of_force_from_then_on(ready: DomainOnLog) -> None:
     )
     assert ask(ready, T.KEY_REVOKE, registrar(ready, BANK_A), participant=BANK_A, key_id=payer.key_id) == Code.CREATED
     assert ready.submit([ready.transfer(ready.a, ready.b, 1, payer)], [payer]) == [Code.KEY_NOT_IN_FORCE]
-    assert ask(ready, T.KEY_REVOKE, operators(ready)[0], participant=BANK_A, key_id=payer.key_id) == Code.KEY_NOT_IN_FORCE
+    assert (
+        ask(ready, T.KEY_REVOKE, operators(ready)[0], participant=BANK_A, key_id=payer.key_id) == Code.KEY_NOT_IN_FORCE
+    )
 
 
 def test_account_open_refuses_in_its_order(ready: DomainOnLog) -> None:
@@ -360,7 +373,10 @@ def test_limits_are_the_issuers_to_set(ready: DomainOnLog) -> None:
     issuer, payer = ready.key(Role.ISSUER), ready.key(Role.ACCOUNT, 0, BANK_A)
     assert ask(ready, T.ACCOUNT_LIMITS, operators(ready)[0], subject=ready.b, ledger=1) == Code.SIGNER_ROLE_NOT_ALLOWED
     assert ask(ready, T.ACCOUNT_LIMITS, issuer, subject=ready.b, ledger=2) == Code.NOT_THE_ISSUER
-    assert ask(ready, T.ACCOUNT_LIMITS, issuer, subject=ordinary_account_id(BANK_B, 2**40), ledger=1) == Code.ACCOUNT_NOT_FOUND
+    assert (
+        ask(ready, T.ACCOUNT_LIMITS, issuer, subject=ordinary_account_id(BANK_B, 2**40), ledger=1)
+        == Code.ACCOUNT_NOT_FOUND
+    )
     assert ask(ready, T.ACCOUNT_LIMITS, issuer, subject=ready.b, ledger=1, limit_a=25, limit_b=60) == Code.CREATED
     back = ready.key(Role.ACCOUNT, 0, BANK_B)
     codes = ready.submit(

@@ -115,3 +115,12 @@ def test_an_issuer_s_account_has_no_key_line(bank):
     """ADMIN-2, type 11."""
     request = bank.request(ACCOUNT_KEY_SET, subject=ISSUER_ACCOUNT, ledger=CNY, key_id=KEYS["bank"])
     assert bank.administer(request, "issuer_registrar", "operator").code == Code.ROLE_NOT_ALLOWED
+
+
+def test_a_stranger_s_key_ends_nothing(bank):
+    """Step 18: an account key of neither side, even of the payer's participant."""
+    pending = bank.pending(r.PAYER_POSTS | r.PAYEE_POSTS | r.PAYER_VOIDS | r.PAYEE_VOIDS)
+    assert bank.code(pending) == Code.CREATED
+    for key in ("bank_2", "issuer_a", "operator", "other_registrar"):
+        assert bank.code(bank.post(pending, key_id=KEYS[key])) == Code.KEY_NOT_AUTHORISED
+        assert bank.code(bank.void(pending, key_id=KEYS[key])) == Code.KEY_NOT_AUTHORISED

@@ -63,7 +63,9 @@ def test_what_a_process_used_is_read_from_the_system(tmp_path) -> None:
     use = ProcessUse.of(os.getpid())
     assert use.cpu_ns > 0
     assert use.rss_mib >= use.anonymous_mib > 0
-    assert use.threads_ns == tuple(sorted(use.threads_ns, reverse=True))
+    assert os.getpid() in use.threads_ns
+    later = ProcessUse.of(os.getpid()).threads_since(use)
+    assert later == sorted(later, reverse=True)
     (tmp_path / "file").write_bytes(bytes(5000))
     assert disk_bytes(tmp_path) >= 5000
     assert machine()["cores"] >= 1

@@ -182,7 +182,10 @@ def test_a_batch_file_cut_short_is_refused(length: int) -> None:
 def test_prefixes_part_types_networks_and_suites() -> None:
     """BYTES-3: no two of them sign the same bytes."""
     seen = {
-        signing_prefix(suite, kind, genesis) for suite in (1, 2) for kind in PrefixType for genesis in (GENESIS, bytes(32))
+        signing_prefix(suite, kind, genesis)
+        for suite in (1, 2)
+        for kind in PrefixType
+        for genesis in (GENESIS, bytes(32))
     }
     assert len(seen) == 2 * len(PrefixType) * 2
     expected = digest(1, b"clearspan/transfer/1" + GENESIS)
@@ -192,7 +195,13 @@ def test_prefixes_part_types_networks_and_suites() -> None:
 def test_a_run_signs_all_its_members_in_order() -> None:
     """RECORD-2: the prefix covers count, smallest deadline, and each member; RECORD-4: a run ends where bit 4 is clear."""
     linked = int(TransferFlag.LINKED)
-    items = [transfer(1), transfer(2, flags=linked), transfer(3, flags=linked, expires_at=900), transfer(4), transfer(5)]
+    items = [
+        transfer(1),
+        transfer(2, flags=linked),
+        transfer(3, flags=linked, expires_at=900),
+        transfer(4),
+        transfer(5),
+    ]
     records = [item.encode() for item in items]
     signed = sign_messages(1, GENESIS, items)
     plain = signing_prefix(1, PrefixType.TRANSFER, GENESIS)
@@ -209,7 +218,9 @@ def test_a_run_signs_all_its_members_in_order() -> None:
 
 def test_the_ends_of_a_lock_are_derived_from_it() -> None:
     """RECORD-6."""
-    lock = transfer(5, flags=TransferKind.LOCK | TransferFlag.HASH_IS_SM3, until=77, code=3, user_data=8, binding=b"\x01" * 32)
+    lock = transfer(
+        5, flags=TransferKind.LOCK | TransferFlag.HASH_IS_SM3, until=77, code=3, user_data=8, binding=b"\x01" * 32
+    )
     hashed = digest(1, lock.encode())
     claim, refund = derived_claim(1, lock, hashed, b"\x02" * 32), derived_refund(1, lock, hashed)
     assert claim.id == claim_id(1, hashed) == int.from_bytes(digest(1, b"clearspan/claim/1" + hashed)[:16], "little")

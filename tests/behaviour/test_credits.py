@@ -88,7 +88,7 @@ def test_a_frozen_payee_is_credited(bank):
 
 
 def test_a_return_lands_whatever_the_payer_s_flags(bank):
-    """SEMANTICS 5.3: also on a frozen account, and past its balance_max."""
+    """LEDGER-50: also on a frozen account, and past its balance_max."""
     assert bank.code(bank.plain(credit_account=MISSING, amount=70)) == Code.CREATED_IN_TRANSIT
     assert bank.freeze(ALICE).code == bank.limits(ALICE, balance_max=1).code == Code.CREATED
     assert bank.deliver() == [Code.CREDIT_ACCOUNT_NOT_FOUND, Code.RETURNED]

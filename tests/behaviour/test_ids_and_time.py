@@ -126,6 +126,13 @@ def test_a_time_long_ago_is_too_old(bank):
     assert bank.code(bank.plain(expires_at=5)) == Code.TOO_OLD
 
 
+def test_validity_may_begin_before_time_does(opened):
+    """Step 20: expires_at < valid_for counts as 0."""
+    stage = opened(time=0).furnish()
+    assert stage.now < 60 * SECOND_NS
+    assert stage.code(stage.plain()) == Code.CREATED
+
+
 def test_an_id_is_known_until_its_bucket_is_over(bank):
     """LEDGER-13: expires_at + window, to the end of that bucket (1 s here)."""
     done = bank.plain(expires_at=bank.now + 10 * SECOND_NS)

@@ -49,9 +49,11 @@ def batches(world, **changes):
 class FakeClient:
     """Answers every batch `created`; batches listed in ``silent`` get no answer the first time."""
 
-    def __init__(self, silent=(), gate=None) -> None:
+    def __init__(self, silent=(), gate=None, expected=0) -> None:
         self.silent = set(silent)
         self.gate = gate
+        self.expected = expected
+        self.all_on_way = asyncio.Event()
         self.seen: list[bytes] = []
         self.on_way = self.on_way_max = 0
 
@@ -59,6 +61,8 @@ class FakeClient:
         self.seen.append(batch.batch_id)
         self.on_way += 1
         self.on_way_max = max(self.on_way_max, self.on_way)
+        if len(self.seen) == self.expected:
+            self.all_on_way.set()
         try:
             if self.gate is not None:
                 await self.gate.wait()
@@ -144,10 +148,9 @@ def test_an_open_loop_does_not_wait_for_answers(world) -> None:
 
     async def work():
         gate = asyncio.Event()
-        client = FakeClient(gate=gate)
+        client = FakeClient(gate=gate, expected=len(sent))
         driving = asyncio.create_task(drive(client, sent, window=1, rate_per_s=1_000_000))
-        while len(client.seen) < len(sent):
-            await asyncio.sleep(0)
+        await client.all_on_way.wait()
         assert client.on_way_max == len(sent)
         gate.set()
         return await driving
@@ -234,7 +237,19 @@ def test_an_outcome_without_answers_has_no_rate() -> None:
 def test_the_command_settles_a_load_and_keeps_its_answers(tmp_path, capsys) -> None:
     """`clearspan load` registers what it needs, twice in a row, and says what came of every transfer."""
     out = tmp_path / "answers.csak"
-    flags = ["--ledger", "CNY", "--transfers", "600", "--batch-size", "64", "--banks", "2", "--accounts", "16", "--json"]
+    flags = [
+        "--ledger",
+        "CNY",
+        "--transfers",
+        "600",
+        "--batch-size",
+        "64",
+        "--banks",
+        "2",
+        "--accounts",
+        "16",
+        "--json",
+    ]
     with temporary_network(("CNY",)) as network, Cluster(network):
         place = ["--network", str(network.path)]
         first = run(["load", *flags, *place, "--out", str(out)])

@@ -58,7 +58,7 @@ def test_the_timelock_refunds_the_whole(bank):
 
 @pytest.mark.parametrize(("after", "claimed"), [(-1, True), (0, False), (1, False)])
 def test_no_instant_belongs_to_both_or_neither(bank, after, claimed):
-    """SEMANTICS 7.2: a reveal in a block with time < T claims; the block with time >= T refunds."""
+    """LEDGER-40: a reveal in a block with time < T claims; the block with time >= T refunds."""
     lock = held(bank, amount=400)
     bank.relay(SECRET, time=lock.until + after)
     assert bank.balance(BOB)[3] == (400 if claimed else 0)
@@ -165,7 +165,7 @@ def test_a_claim_pays_a_payee_on_another_shard(bank):
 
 
 def test_a_freeze_stops_no_claim_and_no_refund(bank):
-    """SEMANTICS 7.4."""
+    """LEDGER-40: no flag of an account is looked at."""
     first = held(bank, amount=1)
     held(bank, sha256(b"u" * 32), amount=2)
     assert bank.freeze(ALICE).code == bank.freeze(BOB).code == Code.CREATED

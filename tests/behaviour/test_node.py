@@ -113,7 +113,6 @@ def test_restart_gives_first_answers_again(tmp_path: Path, world: World) -> None
         await harness.enrol()
         batch = world.signed(payments(world, harness.clock()))
         first = await node.submit(batch, submitter=9)
-        roots = [machine.state_root() for machine in node._recovered.core.machines.values()]
         for drop_checkpoint in (False, True):
             await harness.stop()
             if drop_checkpoint:
@@ -124,7 +123,6 @@ def test_restart_gives_first_answers_again(tmp_path: Path, world: World) -> None
             again = await node.submit(batch, submitter=9)
             assert set(again.codes.tolist()) == {ResultCode.EXISTS}
             assert np.array_equal(again.first_codes, first.codes) and np.array_equal(again.times, first.times)
-        assert roots
         await harness.stop()
 
     run(scenario())

@@ -35,7 +35,7 @@ def test_a_post_takes_all(bank):
 
 
 def test_a_post_takes_less_and_the_rest_returns(bank):
-    """SEMANTICS 1.7."""
+    """Post, effects: all is released, less is posted."""
     pending = begun(bank, amount=400)
     assert bank.code(bank.post(pending, amount=150)) == Code.CREATED
     assert bank.balance(ALICE) == (0, 150, 0, 1000)
@@ -166,7 +166,7 @@ def test_either_issuer_key_voids(bank, key):
 
 
 def test_a_freeze_stops_no_end(bank):
-    """SEMANTICS 1.10."""
+    """Post and void, effects: frozen never stops either."""
     first, second = begun(bank), begun(bank)
     assert bank.freeze(ALICE).code == bank.freeze(BOB).code == Code.CREATED
     assert bank.codes(bank.post(first), bank.void(second)) == [Code.CREATED] * 2

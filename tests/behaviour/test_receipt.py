@@ -82,7 +82,13 @@ def test_a_receipt_proves_from_record_to_certificate(domain, validators, anchore
     assert read == receipt
     found = read.verify(1, domain.genesis.hash, validators)
     assert (found.transfer.amount, found.decision.code, found.meaning.name) == (10, ResultCode.CREATED, "created")
-    assert (found.shard, found.height, found.relay_height, found.power, found.state) == (0x100, 1, 9, 3, "final, anchored")
+    assert (found.shard, found.height, found.relay_height, found.power, found.state) == (
+        0x100,
+        1,
+        9,
+        3,
+        "final, anchored",
+    )
 
 
 def test_every_byte_of_a_receipt_counts(domain, validators) -> None:

@@ -50,7 +50,9 @@ def block(*records: RelayRecord, height: int = 5, suite: int = 1) -> RelayBlock:
 def certificate(of: RelayBlock, signers: tuple[int, ...], count: int, suite: int = 1) -> Certificate:
     rows = []
     for index in signers:
-        vote = Vote(1, of.header.height, of.header.view, VotePhase.COMMIT, of.hash(suite), 100 + index, bytes([index]) * 32)
+        vote = Vote(
+            1, of.header.height, of.header.view, VotePhase.COMMIT, of.hash(suite), 100 + index, bytes([index]) * 32
+        )
         signature = keys(count)[index].sign(vote_message(suite, GENESIS, vote))
         rows.append(CertificateSigner(index, vote.time, vote.executed_held, signature))
     return Certificate(VotePhase.COMMIT, 1, of.header.height, of.header.view, of.hash(suite), tuple(rows))
@@ -59,7 +61,11 @@ def certificate(of: RelayBlock, signers: tuple[int, ...], count: int, suite: int
 @pytest.mark.parametrize("suite", [1, 2])
 def test_a_block_reads_back_and_each_record_is_provable(suite: int) -> None:
     """07: leaf data are the record's bytes."""
-    records = (header_record(signed(2)), reveal_record(b"\x01" * 32), validator_set_record(validators((1, 1, 1, 1), 2, 9)))
+    records = (
+        header_record(signed(2)),
+        reveal_record(b"\x01" * 32),
+        validator_set_record(validators((1, 1, 1, 1), 2, 9)),
+    )
     one = block(*records, suite=suite)
     data = one.encode()
     assert RelayBlock.decode(data, suite) == one
@@ -218,4 +224,6 @@ def test_the_first_set_is_that_of_the_genesis() -> None:
 def test_a_relay_header_reads_back() -> None:
     one = block().header
     assert RelayHeader.decode(one.encode()) == one
-    assert RelayRecord(RelayRecordType.HEADER, signed(1).encode()).signed_header() == SignedHeader.decode(signed(1).encode())
+    assert RelayRecord(RelayRecordType.HEADER, signed(1).encode()).signed_header() == SignedHeader.decode(
+        signed(1).encode()
+    )

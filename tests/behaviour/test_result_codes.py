@@ -470,7 +470,7 @@ def test_a_scenario_provokes_its_code(opened, code):
 
 
 def test_every_code_has_a_scenario():
-    """SEMANTICS 8: a closed enumeration; what the ledger cannot answer is listed by name with its reason."""
+    """A closed enumeration; what the ledger cannot answer is listed by name with its reason."""
     missing = set(Code) - set(SCENARIOS) - set(OF_THE_SERVICE) - set(RESERVED)
     assert not missing, sorted(code.name for code in missing)
     assert not set(SCENARIOS) & {*OF_THE_SERVICE, *RESERVED}

@@ -34,7 +34,7 @@ def test_one_refusal_undoes_all(bank, failing):
 
 
 def test_effects_are_visible_inside_a_run(bank):
-    """SEMANTICS 1.9: money comes in and goes on within one run."""
+    """LEDGER-20 f: money comes in and goes on within one run."""
     there = bank.plain(amount=1000)
     on = bank.plain(debit_account=BOB, credit_account=ALICE_2, amount=1000, key_id=KEYS["other"])
     assert bank.codes(*bank.run(there, on)) == [Code.CREATED] * 2

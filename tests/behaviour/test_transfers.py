@@ -22,7 +22,7 @@ def test_a_transfer_moves_its_amount_and_nothing_else(bank):
 
 
 def test_answers_come_in_order_one_for_each_request(bank):
-    """SEMANTICS of a batch: each request its own code, a refused one does not touch the next."""
+    """Each request has its own code, a refused one does not touch the next."""
     first, second = bank.plain(amount=900), bank.plain(amount=200)
     third = bank.plain(amount=100)
     assert bank.codes(first, second, third) == [Code.CREATED, Code.INSUFFICIENT_FUNDS, Code.CREATED]
@@ -107,7 +107,7 @@ def test_a_freeze_without_end_lasts(bank):
 
 
 def test_a_frozen_payee_is_still_paid(bank):
-    """SEMANTICS 1.10: frozen stops new debits only."""
+    """State rule a: frozen stops new debits only."""
     assert bank.freeze(BOB).code == Code.CREATED
     assert bank.code(bank.plain()) == Code.CREATED
 
@@ -129,7 +129,7 @@ def test_an_issuer_issues_only_by_pending(bank):
 
 
 def test_money_is_redeemed_by_its_holder(bank):
-    """SEMANTICS 1.11: back to the issuer's account, signed by the holder alone."""
+    """Step 18: back to the issuer's account, signed by the holder alone."""
     assert bank.code(bank.plain(credit_account=ISSUER_ACCOUNT, amount=1000)) == Code.CREATED
     assert bank.balance(ISSUER_ACCOUNT) == (0, 1000, 0, 1000)
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 import signal
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -36,6 +37,9 @@ BATCHES_MAX = 24
 COUNT = 24
 # From before the first commit of a cycle to after its last: some kills meet a node that is idle again.
 DELAY_MAX_S = 0.25
+# Some restarts are killed as well: while Python starts, while the log is checked, while it is executed again.
+STARTS_KILLED = 0.4
+START_MAX_S = 0.9
 SETTLED = (ResultCode.CREATED, ResultCode.CREATED_IN_TRANSIT)
 SHARDS = (256, 257)
 
@@ -70,6 +74,17 @@ async def load(cluster: Cluster, banks: list[Bank], book: Book, delay_s: float) 
     asyncio.get_running_loop().call_later(delay_s, kill)
     await asyncio.gather(*(worker(place) for place in range(WORKERS)))
     await killed
+
+
+def kill_a_start(cluster: Cluster, delay_s: float) -> None:
+    """Begin a start and kill it after the delay, wherever it is by then."""
+    process, _ = cluster._spawn(1)
+    try:
+        process.wait(timeout=delay_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.wait()
+    process.stdout.close()
 
 
 async def send_again(cluster: Cluster, book: Book) -> None:
@@ -152,6 +167,9 @@ def test_a_killed_node_keeps_what_it_acknowledged(tmp_path, nightly):
         for _ in range(KILLS_NIGHTLY if nightly else KILLS):
             asyncio.run(load(cluster, banks, book, chance.uniform(0, DELAY_MAX_S)))
             replayed.catch_up()
+            if chance.random() < STARTS_KILLED:
+                kill_a_start(cluster, chance.uniform(0, START_MAX_S))
+                replayed.catch_up()
             cluster.restart(1)
             asyncio.run(send_again(cluster, book))
         assert cluster.kill(1, signal.SIGTERM) == 0

@@ -82,14 +82,17 @@ def digests_of(network: Network, batch: BatchColumns) -> list[bytes]:
     return [digest for _, digest in sign_messages(network.genesis.hash_suite, network.genesis.hash, transfers)]
 
 
-def client_of(cluster: Cluster, speaker: str, domain: int = 1, deadline_s: float = 20.0) -> AsyncClient:
+def client_of(
+    cluster: Cluster, speaker: str, domain: int = 1, deadline_s: float = 20.0, patient: bool = True
+) -> AsyncClient:
+    """A client that speaks with a certificate of the folder; one that is not patient gives up at the first refusal."""
     network = cluster.network
     folder = network.path / "tls"
     return AsyncClient(
         network.address(domain),
         TlsFiles(folder / f"{speaker}.pem", folder / f"{speaker}.key", folder / "ca.pem"),
         genesis_hash=network.genesis.hash,
-        policy=RetryPolicy(deadline_s=deadline_s, attempt_s=deadline_s),
+        policy=RetryPolicy(deadline_s=deadline_s, attempt_s=deadline_s, pause_first_s=0.05 if patient else 1000.0),
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from lxml import etree
 
+from clearspan.cli.root import run
 from clearspan.cluster import Cluster
+from clearspan.config import parse_config
 from clearspan.network import read_address
 from tests.e2e.support import ROOT, program, small_network
 
@@ -49,15 +51,15 @@ assert not heavy, heavy
 
 
 def test_version_starts_fast():
-    """A person who types a word gets an answer at once; the bound leaves room for a busy machine."""
-    best = min(_timed("version") for _ in range(3))
-    assert best < 0.6, best
+    """A person who types a word gets an answer at once: 0.3 s of the processor, however busy the machine is."""
+    assert min(_cpu_seconds("version") for _ in range(3)) < 0.3
 
 
-def _timed(*arguments: str) -> float:
-    started = time.monotonic()
+def _cpu_seconds(*arguments: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert program(*arguments).returncode == 0
-    return time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_what_is_not_built_is_not_listed(clearspan):
@@ -102,7 +104,13 @@ def test_a_missing_network_is_named(clearspan, tmp_path, monkeypatch):
         assert told.code == 2
         assert "clearspan init" in told.err
     monkeypatch.setenv("CLEARSPAN_CONFIG", str(tmp_path / "there"))
-    assert "there" in program("participant", "list", cwd=tmp_path).stderr or True
+    told = clearspan("participant", "list")
+    assert told.code == 2
+    assert "CLEARSPAN_CONFIG" in told.err
+    network = small_network(tmp_path / "there")
+    assert clearspan("participant", "list").code == 0
+    monkeypatch.setenv("CLEARSPAN_CONFIG", str(network.node_config(1)))
+    assert clearspan("participant", "list").code == 0, "the settings of a node lead to the folder around it"
 
 
 def test_init_makes_a_folder_once(clearspan, tmp_path):
@@ -180,8 +188,7 @@ def network(cluster):
         ("ledger", "issue", "--ledger", "CNY", "--to", A1, "--amount", "1000.00"),
         ("ledger", "issue", "--ledger", "CNY", "--to", B1, "--amount", "500"),
     ):
-        done = program(*arguments, "--network", str(path))
-        assert done.returncode == 0, (arguments, done.stderr)
+        assert run([*arguments, "--network", str(path)]) == 0, arguments
     return path
 
 
@@ -531,3 +538,15 @@ def test_run_prints_one_ready_line_and_stops_on_a_signal(tmp_path):
             process.send_signal(number)
             assert process.wait(timeout=30) == 0
             assert process.stdout.read() == ""
+
+
+def test_the_reference_is_what_the_commands_say():
+    """docs/cli.md is written from the commands: `python -m clearspan.cli.reference > docs/cli.md`."""
+    command = [sys.executable, "-m", "clearspan.cli.reference"]
+    page = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs" / "cli.md").read_text() == page
+
+
+def test_the_example_settings_are_good(tmp_path):
+    """deploy/node.toml is read as it stands."""
+    parse_config((ROOT / "deploy" / "node.toml").read_bytes())

@@ -69,7 +69,9 @@ def decide_admin(
     known = state.admin_ids.entries.get(window_key) if window_key else None
     if known and known.digest == digest:
         code = Code.EXISTS if known.code == Code.CREATED else Code.ID_ALREADY_FAILED
-        return AdminAnswer(code, known.code, known.time, 0)
+        # A repeat also hears the key id that the first answer gave out.
+        assigned = [key.id for key in state.registry.keys.values() if key.public_key == request.public_key]
+        return AdminAnswer(code, known.code, known.time, assigned[0] if assigned and code == Code.EXISTS else 0)
     if code := _signers_refused(state, request, signers, verdicts, now):
         if code == Code.KEY_NOT_IN_FORCE:
             state.leaf(digest, now, code)

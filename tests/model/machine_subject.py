@@ -9,8 +9,8 @@ import numpy as np
 from engine.admin import AdminColumns
 from engine.batch import BatchColumns
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
-from engine.genesis import Genesis
 from engine.conservation import check_invariants
+from engine.genesis import Genesis
 from engine.log_record import LogRecord, RecordKind, encode_record
 from engine.machine import ShardMachine
 from engine.relay_block import RelayBlock, reveal_record

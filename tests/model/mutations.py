@@ -66,7 +66,7 @@ MUTATIONS = (
         "ledger->debits_pending -= pending->amount;", "",
     ),
     Mutation(
-        "pending release keeps the payer's reservation", "SEMANTICS 1.7", f"{APPLY}/effects.c",
+        "pending release keeps the payer's reservation", "LEDGER-10", f"{APPLY}/effects.c",
         "debit->debits_pending -= pending->amount;", "",
     ),
     Mutation(
@@ -215,7 +215,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an admin refusal is not remembered", "ADMIN-3", "engine/admin_step.py",
-        "if code is not ResultCode.ACCOUNTS_FULL:", "if code is ResultCode.CREATED:",
+        "if MEANINGS[code].code_class is not CodeClass.OPEN:", "if code is ResultCode.CREATED:",
     ),
 )  # fmt: skip
 
@@ -249,7 +249,9 @@ class Kernel:
         """Compile one source and link the extension in place."""
         self._compile(source)
         target = self._tree / f"native/ledger{sysconfig.get_config_var('EXT_SUFFIX')}"
-        subprocess.run(["cc", "-shared", "-o", target, *map(self._object, self._sources)], check=True)
+        subprocess.run(
+            ["cc", "-shared", "-o", str(target), *[str(self._object(each)) for each in self._sources]], check=True
+        )
 
     def _object(self, source: Path) -> Path:
         return self._objects / f"{source.parent.name}-{source.stem}.o"

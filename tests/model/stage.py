@@ -94,6 +94,7 @@ def genesis_document(
     shards: int = 2,
     window_s: int = WINDOW_S,
     lock_min_s: int = LOCK_MIN_S,
+    time: int = GENESIS_TIME,
     **limits: int,
 ) -> bytes:
     """The canonical document of the stage's network."""
@@ -113,7 +114,7 @@ def genesis_document(
         for n, (_, p, role) in enumerate(_KEY_ROWS, 1)
     ]
     tree: dict[str, Any] = {
-        "format": 1, "network": "stage", "random": "5a" * 32, "hash_suite": suite, "time": number(GENESIS_TIME),
+        "format": 1, "network": "stage", "random": "5a" * 32, "hash_suite": suite, "time": number(time),
         "domains": [
             {
                 "domain": DOMAIN, "name": "stage", "shards": shards, "ledgers": ledgers, "keys": keys,
@@ -133,11 +134,12 @@ class Stage:
     """Two subjects, a clock, and short ways to say what happens to them."""
 
     def __init__(self, make: Callable[[bytes, int], Subject], document: bytes) -> None:
-        tree = json.loads(document)["domains"][0]
+        genesis = json.loads(document)
+        tree = genesis["domains"][0]
         self.document = document
         self.window_s = tree["ledgers"][0]["window_s"]
         self.shards = [make(document, DOMAIN << 8 | index) for index in range(tree["shards"])]
-        self.now = GENESIS_TIME + SECOND_NS
+        self.now = int(genesis["time"]) + SECOND_NS
         self.relay_height = 0
         self.next_id = 100
 

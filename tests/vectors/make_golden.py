@@ -54,7 +54,9 @@ def transfers() -> list[Transfer]:
     )  # fmt: skip
     plain = Transfer(1, 7 << 96 | 1, 8 << 96 | 1, 10**18 - 1, 1, 1, 1_790_000_000_000_000_000, 60)
     run = [
-        Transfer(2 + at, 7 << 96 | 1, 8 << 96 | 1, 5, 1, 1, 1_790_000_000_000_000_000 - at, 60, flags=linked if at < 2 else 0)
+        Transfer(
+            2 + at, 7 << 96 | 1, 8 << 96 | 1, 5, 1, 1, 1_790_000_000_000_000_000 - at, 60, flags=linked if at < 2 else 0
+        )
         for at in range(3)
     ]
     lock = Transfer(
@@ -104,11 +106,15 @@ def records(suite: int) -> dict[str, bytes]:
 
 
 def admin_request() -> AdminRequest:
-    return AdminRequest(number_from(1, 16), 5, 7, 8, number_from(17, 16), 9, 10, 11, 12, 1, 2, 13, 14, bytes_from(97, 64))
+    return AdminRequest(
+        number_from(1, 16), 5, 7, 8, number_from(17, 16), 9, 10, 11, 12, 1, 2, 13, 14, bytes_from(97, 64)
+    )
 
 
 def credit(sequence: int) -> Credit:
-    return Credit(sequence, CreditKind.RETURN, 5, 1, number_from(17, 16), number_from(33, 16), 77, 9, bytes_from(3, 32), 8, 136)
+    return Credit(
+        sequence, CreditKind.RETURN, 5, 1, number_from(17, 16), number_from(33, 16), 77, 9, bytes_from(3, 32), 8, 136
+    )
 
 
 def header(suite: int, decisions_root: bytes, headers_root: bytes, height: int = 3) -> Header:
@@ -136,9 +142,20 @@ def chains(suite: int) -> dict[str, bytes]:
     proof = build_decision_proof(suite, digest(suite, prefix + record), leaves, signed)
     assert isinstance(proof, DecisionProof)
     validators = ValidatorSet.of_genesis(genesis)
-    body = (reveal_record(bytes_from(0, 32)), header_record(signed), validator_set_record(replace(validators, set_id=2)))
+    body = (
+        reveal_record(bytes_from(0, 32)),
+        header_record(signed),
+        validator_set_record(replace(validators, set_id=2)),
+    )
     block = RelayBlock.build(
-        suite, genesis_hash=genesis.hash, height=9, view=2, time=60, parent_hash=bytes_from(1, 32), set_id=1, records=body
+        suite,
+        genesis_hash=genesis.hash,
+        height=9,
+        view=2,
+        time=60,
+        parent_hash=bytes_from(1, 32),
+        set_id=1,
+        records=body,
     )
     votes = [Vote(1, 9, 2, VotePhase.COMMIT, block.hash(suite), 60 + at, bytes_from(at, 32)) for at in range(3)]
     signers = tuple(
@@ -183,7 +200,13 @@ def story(suite: int) -> dict[str, bytes]:
         binding=digest(2, preimage),
     )  # fmt: skip
     codes = domain.submit(
-        [domain.transfer(a, b, 7, payer), hold, lock, domain.transfer(a, far, 20, payer), domain.transfer(a, b, 10**9, payer)],
+        [
+            domain.transfer(a, b, 7, payer),
+            hold,
+            lock,
+            domain.transfer(a, far, 20, payer),
+            domain.transfer(a, b, 10**9, payer),
+        ],
         [payer] * 5,
     )
     domain.deliver()
@@ -193,7 +216,10 @@ def story(suite: int) -> dict[str, bytes]:
     domain.deliver()
     domain.seal()
     domain.check()
-    out = {"codes": np.array(codes, dtype="<u2").tobytes(), "accounts": b"".join(each.to_bytes(16, "little") for each in (issuer, a, b, far))}
+    out = {
+        "codes": np.array(codes, dtype="<u2").tobytes(),
+        "accounts": b"".join(each.to_bytes(16, "little") for each in (issuer, a, b, far)),
+    }
     for shard, machine in domain.machines.items():
         out[f"{shard:#x}/last_record_hash"] = machine.log_position[1]
         out |= {f"{shard:#x}/{name}": root for name, root in machine.subtree_roots().items()}

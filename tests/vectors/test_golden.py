@@ -46,7 +46,9 @@ def test_the_golden_bytes_are_read_and_hold(suite: int) -> None:
     DecisionProof.decode(vectors["chain/decision_proof"]).verify(block_key.suite, block_key.public_key, genesis.hash)
     validators = ValidatorSet.decode(vectors["chain/validator_set"])
     certificate = Certificate.decode(vectors["chain/certificate"])
-    assert RelayBlock.decode(vectors["chain/relay_block"], suite).verify_certificate(suite, certificate, validators) == 3
+    assert (
+        RelayBlock.decode(vectors["chain/relay_block"], suite).verify_certificate(suite, certificate, validators) == 3
+    )
     assert Receipt.decode(vectors["chain/receipt"]).verify(suite, genesis.hash, validators).power == 3
 
 

@@ -40,7 +40,9 @@ def _state(data: bytes) -> bytes:
 def _batches(data: bytes) -> bytes:
     from engine.batch import encode_batch_file
 
-    return b"".join(encode_batch_file(batch, 1, bytes_from(0, 32)) for batch in decode_batch_file(data, 1, bytes_from(0, 32)))
+    return b"".join(
+        encode_batch_file(batch, 1, bytes_from(0, 32)) for batch in decode_batch_file(data, 1, bytes_from(0, 32))
+    )
 
 
 # name -> how it is read and written again; None where reading alone is asked.
