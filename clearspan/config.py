@@ -262,7 +262,7 @@ def parse_config(content: bytes, name: str = "node.toml", overrides: Mapping[str
     """Check a file's content, with flags laid over it. Raises ConfigError with the path of the key."""
     try:
         document = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(name, str(error), "mend the line; the format is TOML 1.0 in UTF-8") from error
     if document.get("format") != FORMAT:
         raise ConfigError("format", f"{document.get('format')!r} is not known here", f"write format = {FORMAT}")

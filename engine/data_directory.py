@@ -156,7 +156,7 @@ def _read_format(path: Path) -> dict[str, object]:
         data = file.read(_FORMAT_BYTES_MAX)
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatMismatch(str(path), "FORMAT", "unreadable", "one JSON object") from error
     if not isinstance(found, dict):
         raise FormatMismatch(str(path), "FORMAT", type(found).__name__, "one JSON object")

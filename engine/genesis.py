@@ -228,7 +228,7 @@ class Genesis:
         """Read a document; raises EncodingError when not canonical, GenesisRefused for a field that cannot stand."""
         try:
             tree = json.loads(bytes(document).decode("ascii"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EncodingError("genesis", str(error), "an ASCII JSON document") from error
         genesis = cls(**_read_genesis(_Reader("", tree)))
         if genesis.document != document:

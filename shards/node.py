@@ -50,7 +50,7 @@ _ROOM_BYTES_MIN: Final = 1 << 20
 # Rounds that are answered and not yet indexed: a slow index holds new rounds up, and not memory.
 _FOLLOW_UPS_MAX: Final = 4
 # A lookup reads so many records at a time from the log, and then lets another one in.
-_LOOKUPS_AT_ONCE: Final = 64
+_LOOKUPS_AT_ONCE: Final = 2_048
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from engine.invariants import invariant
 from engine.lmdb_log import LmdbStore
 from engine.machine import ShardMachine
 from engine.prefix import PrefixType, signing_prefix
-from engine.types import ACCOUNT_BYTES
+from engine.types import ACCOUNT_BYTES, ZERO_HASH
 from shards.domain import DomainCore, Round, SealedBlock
 from shards.lookup import Lookup
 from shards.slots import SlotMap
@@ -109,7 +109,7 @@ class Recovered:
     """A domain as it stands: the core, its lookups, and how much of it is durable (height, number, accounts, time).
 
     ``abandoned`` holds why the core is not to be gone on with: a round of its did not become durable, so its memory is
-    ahead of the disk. ``whole`` is false when there was no room for headers or index: it may be read, not gone on with.
+    ahead of the disk. ``whole`` is false when there was no room for signed headers: it may be read, not gone on with.
     """
 
     genesis: Genesis
@@ -138,11 +138,16 @@ class Recovered:
             self.durable[shard] = (height, records[-1].number, round_.account_counts[shard], records[-1].time)
 
     def index(self, round_: Round) -> None:
-        """Index a round that is durable; in the order of the log, one thread at a time."""
+        """Index a round that is durable; in the order of the log, one thread at a time.
+
+        What finds no room on the disk stays in memory, and is found there; the log it is made from ends first.
+        """
         for part in round_.batches:
-            self.lookup.add_batch(part)
+            with suppress(DiskFull):
+                self.lookup.add_batch(part)
         for credits_ in round_.credits:
-            self.lookup.add_credits(credits_)
+            with suppress(DiskFull):
+                self.lookup.add_credits(credits_)
 
     def accounts(self, ids: bytes) -> bytes:
         """Return the leaves of n accounts (160 bytes each, zeros where missing), each from its shard."""
@@ -171,7 +176,8 @@ class Recovered:
             log_record_hash=record_hash,
             header_hash=machine.header_hash,
             state_root=machine.state_root(),
-            state_hash=digest(self.genesis.hash_suite, state),
+            # The rounds wait for what is done here: the hash is left to whoever writes.
+            state_hash=ZERO_HASH,
             state_bytes=len(state),
         )
         return manifest, state
@@ -179,7 +185,8 @@ class Recovered:
     def write_checkpoint(self, taken: Sequence[tuple[Manifest, bytes]], signer: BlockSigner) -> None:
         """Sign and write what was taken; in any thread."""
         prefix = signing_prefix(self.genesis.hash_suite, PrefixType.HEADER, self.genesis.hash)
-        for manifest, state in taken:
+        for copied, state in taken:
+            manifest = replace(copied, state_hash=digest(self.genesis.hash_suite, state))
             signature = signer.sign(prefix + manifest.hash(self.genesis.hash_suite))
             self.stores.checkpoints.write(manifest.signed(signer.key_id, signature), state)
 
@@ -212,7 +219,7 @@ def recover(
 def _replayed(  # noqa: PLR0917 - what a domain is built from
     genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner, lookup: Lookup, epoch: int
 ) -> Recovered:
-    """Replay every shard and bring headers and index up to date, as far as there is room."""
+    """Replay every shard and bring signed headers and index up to date, as far as there is room."""
     machines: dict[int, ShardMachine] = {}
     whole = True
     if any(lookup.reaches(shard) > stores.log.tip(shard).number for shard in genesis.domain(domain).shard_ids()):
@@ -221,12 +228,12 @@ def _replayed(  # noqa: PLR0917 - what a domain is built from
         lookup.reset()
     for shard in genesis.domain(domain).shard_ids():
         machine = _from_checkpoint(genesis, shard, stores, signer)
-        whole &= _index_from_log(stores, lookup, shard, machine.log_position[0])
+        _index_from_log(stores, lookup, shard, machine.log_position[0])
         for record in stores.log.log(shard).read(machine.log_position[0] + 1):
             sealed = machine.apply(record)
             machine.take_outgoing()
             if record.number > lookup.reaches(shard):
-                whole &= _indexed(lookup, record)
+                _add(lookup, record)
             if sealed is not None:
                 whole &= _kept(genesis, stores, SealedBlock(sealed.header, sealed.decision_leaves), signer)
         machines[shard] = machine
@@ -268,24 +275,21 @@ def _from_checkpoint(genesis: Genesis, shard: int, stores: Stores, signer: Block
     return accepted[0] if loaded is not None else ShardMachine(genesis, shard)
 
 
-def _index_from_log(stores: Stores, lookup: Lookup, shard: int, until: int) -> bool:
-    """Index what an index that was lost or left behind lacks, up to where replay begins; false without room for it."""
-    reached, whole = lookup.reaches(shard), True
+def _index_from_log(stores: Stores, lookup: Lookup, shard: int, until: int) -> None:
+    """Index what an index that was lost or left behind lacks, up to where replay begins."""
+    reached = lookup.reaches(shard)
     if reached >= until:
-        return whole
+        return
     for record in stores.log.log(shard).read(reached + 1):
         if record.number > until:
-            break
-        whole &= _indexed(lookup, record)
-    return whole
+            return
+        _add(lookup, record)
 
 
-def _indexed(lookup: Lookup, record: LogRecord) -> bool:
+def _add(lookup: Lookup, record: LogRecord) -> None:
     """Index a record; what finds no room on the disk is in memory, and found there."""
     with suppress(DiskFull):
         lookup.add_record(record)
-        return True
-    return False
 
 
 def _kept(genesis: Genesis, stores: Stores, block: SealedBlock, signer: BlockSigner) -> bool:

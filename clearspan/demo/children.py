@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import uvloop
@@ -19,10 +20,9 @@ from clearspan.errors import ClearspanError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
-    from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Child", "ChildFailed", "end_with_parent", "run_to_end", "say"]
+__all__ = ["Child", "ChildFailed", "end_children", "end_with_parent", "run_to_end", "say"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _LAST_WORDS: Final = 1_500
@@ -49,6 +49,18 @@ def end_with_parent(parent_pid: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(130)
+
+
+def end_children() -> None:
+    """Kill every child that this process still has, and wait for it.
+
+    An interruption may fall between the birth of a process and the moment at which whoever made it knows of it.
+    """
+    for listing in Path("/proc/self/task").glob("*/children"):
+        for word in listing.read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(int(word), signal.SIGKILL)
+                os.waitpid(int(word), 0)
 
 
 def run_to_end(work: Coroutine[Any, Any, None]) -> None:

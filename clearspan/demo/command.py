@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 from rich.console import Console
 
+from clearspan.demo.children import end_children
 from clearspan.demo.conductor import run_demo, workspace
 from clearspan.demo.keeping import leave_running, next_commands
 from clearspan.demo.plan import TRANSFERS_DEFAULT, TRANSFERS_MIN, DemoPlan
@@ -52,11 +53,15 @@ def command(*, transfers: int, keep: bool, directory: Path | None, quiet: bool, 
     plan = DemoPlan(transfers=transfers)
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     with _one_interruption(), workspace(directory, keep=keep) as path:
-        with DemoProgress(quiet=quiet) as progress:
-            report = run_demo(plan, path, progress)
-        network = Network.load(path / "network") if keep else None
-        processes = leave_running(network) if network is not None else []
-        commands = next_commands(network, processes)
+        try:
+            with DemoProgress(quiet=quiet) as progress:
+                report = run_demo(plan, path, progress)
+            network = Network.load(path / "network") if keep else None
+            processes = leave_running(network) if network is not None else []
+        except BaseException:
+            end_children()
+            raise
+    commands = next_commands(network, processes)
     if as_json:
         kept = {"network": str(network.path), "processes": processes} if network is not None else {}
         click.echo(json.dumps({**report.encode(), **kept}))

@@ -180,6 +180,7 @@ class DemoReport:
         refused = ", ".join(f"{count} {name}" for name, count in self.refused.items()) or "none"
         kill = self.kill
         yes = "yes" if self.conserved else "NO"
+        before = f"{kill.already_decided:,} of them had been decided and were paid once"
         return [
             f"Settled    {self.settled:,} transfers, each read back by a second process ({kinds})",
             f"           {self.sm2:,} signed with SM2, {self.linked} in linked runs, {self.file_payments} from files",
@@ -187,7 +188,7 @@ class DemoReport:
             f"           a payment that came twice was paid once ({self.repeated} answered exists)",
             f"Killed     the {kill.currency} node, by SIGKILL, after {kill.answered_before:,} answers of its load",
             f"           the others settled {kill.settled_meanwhile:,}; it was back in {kill.recovered_in_ms:,} ms",
-            f"           {kill.sent_again:,} sent again, the same bytes; {kill.already_decided:,} had been decided: paid once",
+            f"           {kill.sent_again:,} sent again, the same bytes; {before}",
             f"Lost       {self.acknowledged_lost:,} of what was acknowledged",
             f"Conserved  {yes}: all logs executed again from the first record, every signature checked again",
             f"Speed      {self.transfers_per_s:,} signed and durable transfers a second, kill and restart included",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from clearspan.simulation.world import START, World
 from engine.block import Decision
 from engine.codes import MEANINGS, CodeClass, ResultCode, code_name
+from engine.conservation import check_domain
 from engine.errors import DiskFull
 from engine.genesis import GenesisLimits
-from engine.conservation import check_domain
 from engine.log import MemoryStore
 from engine.machine import ShardMachine
 from engine.relay_block import RelayBlock, reveal_record

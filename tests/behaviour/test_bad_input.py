@@ -80,7 +80,9 @@ def test_payloads_that_cannot_be_read_are_refused_whole(tmp_path: Path, world: W
                 sent = content if isinstance(content, bytes) else content.SerializeToString()
                 _, refusal = await ask(e.target, house, sent)
                 assert refusal is not None, name
-                assert refusal.name == expected or (expected == "batch_too_large" and refusal.name == "batch_malformed"), (
+                assert refusal.name == expected or (
+                    expected == "batch_too_large" and refusal.name == "batch_malformed"
+                ), (
                     name,
                     refusal,
                 )
@@ -236,7 +238,12 @@ def test_other_calls_with_odd_arguments_are_answered_with_a_code(tmp_path: Path,
                 ("LookupTransfers", pb.LookupTransfersRequest(version=1, domain=1), {"digests": b"\xff" * 32}, None),
                 ("LookupAccounts", pb.LookupAccountsRequest(version=1, domain=1), {"ids": b"\xff" * 16}, None),
                 ("LookupAccounts", pb.LookupAccountsRequest(version=1, domain=1), {"ids": bytes(16)}, None),
-                ("GetDecisionProof", pb.GetDecisionProofRequest(version=1, domain=1), {"digest": bytes(32)}, "not_found"),
+                (
+                    "GetDecisionProof",
+                    pb.GetDecisionProofRequest(version=1, domain=1),
+                    {"digest": bytes(32)},
+                    "not_found",
+                ),
                 ("GetStatus", pb.GetStatusRequest(), {"version": 2**32 - 1}, "version_unsupported"),
             ]
             for rpc, template, fields, expected in cases:
@@ -244,9 +251,7 @@ def test_other_calls_with_odd_arguments_are_answered_with_a_code(tmp_path: Path,
                 request.CopyFrom(template)
                 for name, value in fields.items():
                     setattr(request, name, value)
-                _, refusal = await ask(
-                    e.target, operator, request.SerializeToString(), method=f"/{SERVICE_NAME}/{rpc}"
-                )
+                _, refusal = await ask(e.target, operator, request.SerializeToString(), method=f"/{SERVICE_NAME}/{rpc}")
                 assert (refusal.name if refusal else None) == expected, (rpc, fields, refusal)
             blocks = pb.StreamBlocksRequest(version=1, domain=1, shard=0x100, from_height=2**64 - 1)
             async with grpc.aio.secure_channel(e.target, operator) as channel:

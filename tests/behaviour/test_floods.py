@@ -129,7 +129,9 @@ def test_bad_signatures_cost_their_sender_and_nobody_starves(tmp_path: Path, wor
                     try:
                         floods.append(set(codes_of(await stub(flood_wire))))
                     except grpc.aio.AioRpcError as error:
-                        floods.append({refusal_of_details(error.code(), error.details(), error.trailing_metadata()).name})
+                        floods.append(
+                            {refusal_of_details(error.code(), error.details(), error.trailing_metadata()).name}
+                        )
 
             async def honest(stub, count: int) -> list[float]:
                 took = []
@@ -166,7 +168,10 @@ def test_two_hundred_connections_are_served_and_let_go(tmp_path: Path, world: Wo
             try:
                 found = []
                 for start in range(0, 200, 40):
-                    calls = [refusal(each.unary_unary(STATUS)(ASK_STATUS, timeout=20)) for each in channels[start : start + 40]]
+                    calls = [
+                        refusal(each.unary_unary(STATUS)(ASK_STATUS, timeout=20))
+                        for each in channels[start : start + 40]
+                    ]
                     found += await asyncio.gather(*calls)
                 assert found == [None] * 200
             finally:

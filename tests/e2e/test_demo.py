@@ -19,7 +19,7 @@ from clearspan.acknowledgements import Acknowledgement, AcknowledgementFile
 from clearspan.demo import DemoHooks, DemoPlan, run_demo
 from clearspan.demo.checker import Findings, _compare, gather
 from clearspan.demo.client import acknowledgement_path
-from clearspan.demo.conductor import workspace
+from clearspan.demo.conductor import _kill_and_restart, _Load, workspace
 from clearspan.demo.plan import EXAMPLES
 from clearspan.demo.progress import DemoProgress
 from clearspan.errors import ConfigError
@@ -288,6 +288,45 @@ def test_what_is_expected_follows_from_the_examples_and_the_script() -> None:
     assert plan.sm2_per_ledger * 3 >= 1_000
     assert plan.batch_size * 10 < plan.per_ledger
     assert len(list(EXAMPLES.glob("*.xml"))) == 17
+
+
+class FakeCluster:
+    """Notes what is done to its nodes."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def kill(self, domain: int, number: signal.Signals) -> None:
+        self.done.append(f"{number.name} {domain}")
+
+    def restart(self, domain: int) -> None:
+        self.done.append(f"restart {domain}")
+
+
+@pytest.mark.parametrize(
+    ("answered", "done"),
+    [
+        ([{CNY: 24}], []),
+        ([{CNY: 25}], ["SIGKILL 1"]),
+        # The others go on: one of them is not enough.
+        ([{CNY: 25, HKD: 40, THB: 30}, {HKD: 56}], ["SIGKILL 1"]),
+        ([{CNY: 25, HKD: 40, THB: 30}, {HKD: 56}, {THB: 46}], ["SIGKILL 1", "restart 1"]),
+        # They have finished before: nobody tells of anything more, so the node must come back at once.
+        ([{HKD: 100, THB: 100}, {CNY: 25}], ["SIGKILL 1", "restart 1"]),
+        ([{CNY: 25, HKD: 95, THB: 100}, {HKD: 100}, {CNY: 100}], ["SIGKILL 1", "restart 1"]),
+    ],
+)
+def test_a_node_is_killed_once_and_comes_back_when_the_others_have_gone_on(answered, done) -> None:
+    """The kill comes with a quarter of that load answered, the restart after a batch of each other node, or its last."""
+    plan = DemoPlan(transfers=300)
+    assert (plan.per_ledger, plan.batch_size) == (100, 16)
+    cluster, load, names = FakeCluster(), _Load(), {CNY: "CNY", HKD: "HKD", THB: "THB"}
+    with DemoProgress(quiet=True) as progress:
+        for counts in answered:
+            load.answered.update(dict.fromkeys(counts, 0))
+            load.answered |= counts
+            _kill_and_restart(plan, load, cluster, progress, names)
+    assert cluster.done == done
 
 
 def test_a_plan_that_shows_nothing_is_refused() -> None:
