@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AdminOutcome", "AdminStep"]
 
 # Refused by the signers or the time, and still a decision that can be proven (LEDGER-60).
-_LEAVES_BEFORE_STATE = frozenset(
-    {ResultCode.KEY_NOT_IN_FORCE, ResultCode.EXISTS_WITH_DIFFERENT_CONTENT, ResultCode.EXPIRED}
-)
+_LEAVES_BEFORE_STATE = frozenset({ResultCode.KEY_NOT_IN_FORCE, ResultCode.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

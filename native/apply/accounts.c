@@ -27,7 +27,9 @@ int cs_accounts_reserve(cs_accounts *accounts, uint64_t more) {
         CS_ROOM(accounts->marks, accounts->marks_capacity, (total + 63) / 64) != 0) {
         return -1;
     }
-    memset(accounts->marks + marked, 0, (size_t)(accounts->marks_capacity - marked) * sizeof *accounts->marks);
+    if (accounts->marks_capacity > marked) {
+        memset(accounts->marks + marked, 0, (size_t)(accounts->marks_capacity - marked) * sizeof *accounts->marks);
+    }
     if (cs_table_reserve(&accounts->table, total) != 0) {
         return -1;
     }

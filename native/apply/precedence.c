@@ -210,9 +210,13 @@ static uint16_t known_otherwise(const cs_state *state, cs_request *request) {
     unsigned kind = record->flags & CS_FLAG_KIND;
     uint32_t entry = cs_window_find(&state->window, request->authoriser, record->debit_account, record->id);
     if (entry != CS_NONE) {
-        return state->window.items[entry].code == CS_CANCELLED
-                   ? cs_repeat(state, request, entry)
-                   : first_difference(&state->window.items[entry].record, record);
+        const cs_entry *known = &state->window.items[entry];
+        if (known->code != CS_CANCELLED) {
+            return first_difference(&known->record, record);
+        }
+        /* A cancel covers what expires no later than itself: what lives longer outlives the entry. */
+        return record->expires_at <= known->record.expires_at ? cs_repeat(state, request, entry)
+                                                              : CS_EXISTS_WITH_DIFFERENT_EXPIRES_AT;
     }
     if (kind == CS_KIND_PENDING || kind == CS_KIND_LOCK) {
         uint32_t pending = cs_pendings_find(&state->pendings, record->debit_account, record->id);
@@ -288,11 +292,11 @@ uint16_t cs_judge(cs_state *state, cs_request *request) {
     return decide(state, request, kind);
 }
 
-/* LEDGER-60 and LEDGER-61. What is done or burnt makes an entry, and these and the other refusals for good a leaf. */
+/* LEDGER-60 and LEDGER-61. What is done or burnt makes an entry, and these and the other refusals for good a leaf. A
+ * known id with other content is none of them: once the id is forgotten, those bytes may execute. */
 void cs_record_decision(cs_state *state, const cs_request *request, uint16_t code) {
     int kept = is_done(code) || (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE);
-    int refused = code == CS_KEY_NOT_IN_FORCE || code == CS_EXPIRED ||
-                  (code >= CS_EXISTS_WITH_DIFFERENT_FLAGS && code <= CS_EXISTS_WITH_DIFFERENT_RUN);
+    int refused = code == CS_KEY_NOT_IN_FORCE || code == CS_EXPIRED;
     if (kept) {
         cs_entry entry = {.authoriser = request->authoriser,
                           .record = *request->record,

@@ -211,7 +211,7 @@ def test_time_that_repeats_is_allowed(bank):
 
 
 def test_repeats_and_open_answers_have_no_leaf(bank):
-    """LEDGER-60: of these nine answers only the four that decide something for good stand in the block."""
+    """LEDGER-60: of these nine answers only the three that decide something for good stand in the block."""
     bank.seal()
     done, refused = bank.plain(amount=1), bank.plain(amount=5000)
     expected = [
@@ -226,4 +226,29 @@ def test_repeats_and_open_answers_have_no_leaf(bank):
         (bank.plain(key_id=KEYS["other"]), Code.KEY_NOT_AUTHORISED),
     ]
     assert bank.codes(*[transfer for transfer, _ in expected]) == [code for _, code in expected]
-    assert int.from_bytes(bank.seal()[72:80], "little") == 4
+    assert int.from_bytes(bank.seal()[72:80], "little") == 3
+
+
+def test_another_content_may_execute_once_the_id_is_forgotten(bank):
+    """LEDGER-88: so the refusal is open and unproven, and no substitute is made after it."""
+    from engine.codes import MEANINGS, CodeClass
+
+    first = bank.plain(amount=10, expires_at=bank.now + 40 * SECOND_NS)
+    second = replace(first, amount=11, expires_at=bank.now + 140 * SECOND_NS, valid_for_s=60)
+    assert bank.code(first) == Code.CREATED
+    bank.now += 90 * SECOND_NS
+    bank.seal()
+    refused = bank.code(second)
+    assert refused == Code.EXISTS_WITH_DIFFERENT_AMOUNT
+    assert MEANINGS[refused].code_class is CodeClass.OPEN and not MEANINGS[refused].leaf
+    assert int.from_bytes(bank.seal()[72:80], "little") == 0
+    bank.now += 12 * SECOND_NS
+    assert bank.code(second) == Code.CREATED
+
+
+def test_a_cancel_refuses_for_good_only_what_expires_with_it(bank):
+    """LEDGER step 19: a record that outlives the cancelled id gets an open answer."""
+    burnt = bank.plain(amount=3)
+    assert bank.code(bank.cancel(burnt.id, expires_at=burnt.expires_at)) == Code.CREATED
+    later = replace(burnt, expires_at=burnt.expires_at + 1)
+    assert bank.codes(burnt, later) == [Code.ID_ALREADY_FAILED, Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT]

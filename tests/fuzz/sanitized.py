@@ -72,8 +72,9 @@ def run(*, long: bool = False) -> int:
             **os.environ,
             "LD_PRELOAD": " ".join(str(each) for each in libraries),
             # Python itself keeps what it allocates at its start; of memory that cannot be had the kernels speak.
-            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:halt_on_error=1:abort_on_error=1",
-            "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:halt_on_error=1"
+            f":log_path={folder / 'finding'}",
+            "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:log_path={folder / 'finding'}",
             # Each Python object gets its own malloc, so that reading past one is seen.
             "PYTHONMALLOC": "malloc",
             "PYTHONPATH": str(folder),
@@ -81,6 +82,8 @@ def run(*, long: bool = False) -> int:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "1800"]
         command += ["-k", LEFT_OUT, *TESTS, *(["--nightly"] if long else [])]
         code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+        for finding in sorted(folder.glob("finding*")):
+            print(finding.read_text(errors="replace")[:8_000])
         print("sanitized:", "nothing found" if code == 0 else f"ended with {code}")
         return code
 

@@ -78,7 +78,6 @@ def decide_admin(
         return AdminAnswer(code, 0, now, 0)
     assert window_key is not None
     if known:
-        state.leaf(digest, now, Code.EXISTS_WITH_DIFFERENT_CONTENT)
         return AdminAnswer(Code.EXISTS_WITH_DIFFERENT_CONTENT, 0, now, 0)
     if code := _time_refused(request, now):
         if code == Code.EXPIRED:

@@ -109,13 +109,12 @@ def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> 
     if authoriser is None:
         return Answer(Code.KEY_NOT_AUTHORISED, 0, now)
     if entry := state.ids.find(authoriser, t.debit_account, t.id):
-        if entry.code == Code.CANCELLED:
-            return Answer(Code.ID_ALREADY_FAILED, Code.CANCELLED, entry.time)
-        code = _difference(t, entry)
-        state.leaf(digest, now, code)
-        return Answer(code, 0, now)
+        if entry.code != Code.CANCELLED:
+            return Answer(_difference(t, entry), 0, now)
+        if t.expires_at > int.from_bytes(entry.record[96:104], "little"):
+            return Answer(Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT, 0, now)
+        return Answer(Code.ID_ALREADY_FAILED, Code.CANCELLED, entry.time)
     if _outlives_its_id(state, t):
-        state.leaf(digest, now, Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT)
         return Answer(Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT, 0, now)
     if wrong_time := _time_refused(state, t, now):
         if wrong_time == Code.EXPIRED:
