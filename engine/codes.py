@@ -128,7 +128,6 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
         "AB09",
         "Refresh the slot map and send the same bytes to the shard it names.",
     ),
-    "SUBMITTED_BY_RELAY_ONLY": ("open", "INVALID_ARGUMENT", "AG01", "Submit the reveal to the relay instead."),
     "LINKED_EVENT_FAILED": (
         "open",
         "ABORTED",

@@ -9,9 +9,9 @@ import numpy as np
 from engine.admin import NEW_KEY_SIGNS, AdminColumns, AdminRequest, SignedAdmin
 from engine.batch import BatchColumns, sign_messages
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
+from engine.conservation import check_domain
 from engine.development import Development, DevelopmentKey, development_network
 from engine.genesis import padded_key
-from engine.conservation import check_domain
 from engine.log_record import LogRecord, RecordKind
 from engine.machine import Sealed, ShardMachine
 from engine.prefix import PrefixType, signing_prefix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from clearspan.config import load_config, parse_config
+from clearspan.config import flags, load_config, parse_config
 from clearspan.errors import ConfigError
 from clearspan.pki import channel_credentials, create_development_pki, issue_certificate
 from clearspan.roles import Identity, PeerRole
@@ -284,3 +285,25 @@ def test_an_unknown_key_of_the_settings_is_refused_with_its_path(tmp_path: Path)
     assert caught.value.next_step
     with pytest.raises(ConfigError):
         parse_config(b"format = 1\n" + b"[a" * 100_000)
+
+
+def test_the_page_of_limits_is_true(repository_root: Path) -> None:
+    """Every default of a setting on the page is the default, every test that it names exists, every bound is on it."""
+    page = (repository_root / "docs" / "limits.md").read_text()
+    defaults = {f"{flag.section}.{flag.key}": flag.default for flag in flags()}
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    for row in rows:
+        named = [name for name in re.findall(r"`([a-z_.0-9]+)`", row[0]) if name in defaults]
+        values = [value.strip() for value in row[1].split(",")]
+        for name, value in zip(named, values, strict=False):
+            assert value == str(defaults[name]), name
+        for file, _, test in (
+            name.partition("::") for name in re.findall(r"`(test_[a-z0-9_]+\.py(?:::[a-z0-9_]+)?)`", row[3])
+        ):
+            found = list((repository_root / "tests").rglob(file))
+            assert found, file
+            assert not test or f"def {test}(" in found[0].read_text(), (file, test)
+    for name in defaults:
+        section, _, key = name.partition(".")
+        if section == "limits" and name != "limits.retry_after_ms" or key.endswith(("_max", "reserve_bytes")):
+            assert f"`{name}`" in page, name

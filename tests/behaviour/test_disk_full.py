@@ -49,6 +49,10 @@ def small_disk(tmp_path: Path, need_root: None) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+
+
 class Acknowledged:
     """What a client was told, by record digest: what must be found for ever after."""
 
@@ -146,7 +150,7 @@ def test_a_full_disk_refuses_serves_and_resumes(small_disk: Path, world: World) 
         leaves = await node.lookup_accounts(harness.ids)
         await harness.stop()
         # The operator adds space, since the log keeps what it has. The state is what the log says, from the checkpoint and from the first record.
-        subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        enlarge(small_disk)
         for without_checkpoint in (False, True):
             if without_checkpoint:
                 for file in (small_disk / "data" / "checkpoint").iterdir():

@@ -19,7 +19,9 @@ from clearspan.service.server import SERVICE_NAME
 from clearspan.simulation.world import World
 from clearspan.status import refusal_of_details
 from clearspan.v1 import clearspan_pb2 as pb
+from engine.admin import AdminRequest
 from engine.codes import ResultCode
+from engine.types import NS_PER_S, AdminType
 from shards.work_queue import Waiting, WorkQueue
 from tests.behaviour.faulty import DECIDED, SETTINGS, real_edge, run, until
 
@@ -307,5 +309,39 @@ def test_large_lookups_do_not_hold_up_settlement(tmp_path: Path, world: World) -
                     wire = e.request(e.harness.payments(8)).SerializeToString()
                     assert set(codes_of(await other.unary_unary(SUBMIT)(wire, timeout=10))) <= DECIDED
                 assert await asyncio.gather(*calls) == [None] * 6
+
+    run(scenario())
+
+
+def test_admin_requests_are_dear_and_counted_as_such(tmp_path: Path, world: World) -> None:
+    """A bank sends calls of 1,024 admin requests that nobody signed; payments go on between them."""
+
+    async def scenario() -> None:
+        async with real_edge(tmp_path, world) as e:
+            bank = world.banks[0]
+            bodies = b"".join(
+                AdminRequest(
+                    id=10**6 + number,
+                    type=int(AdminType.ACCOUNT_KEY_SET),
+                    expires_at=e.harness.clock() + 30 * NS_PER_S,
+                    valid_for_s=3_600,
+                    subject=bank.accounts[0],
+                    ledger=world.ledger,
+                    key_id=bank.account_key,
+                ).encode()
+                for number in range(1_024)
+            )
+            key_ids = (bank.registrar_key.to_bytes(4, "little") + bytes(4)) * 1_024
+            request = pb.AdministerRequest(
+                version=1, domain=1, bodies=bodies, signer_key_ids=key_ids, signatures=bytes(128 * 1_024)
+            ).SerializeToString()
+            async with channel(e, bank.number, PeerRole.BANK) as noisy, channel(e, 901) as other:
+                administer = noisy.unary_unary(f"/{SERVICE_NAME}/Administer")
+                calls = [asyncio.create_task(refusal(administer(request, timeout=60))) for _ in range(24)]
+                await until(lambda: len(e.harness.node._queue) > 1)
+                for _ in range(5):
+                    wire = e.request(e.harness.payments(8)).SerializeToString()
+                    assert set(codes_of(await other.unary_unary(SUBMIT)(wire, timeout=HONEST_S_MAX))) <= DECIDED
+                assert {each.name if each else "ok" for each in await asyncio.gather(*calls)} <= {"ok", "overloaded"}
 
     run(scenario())

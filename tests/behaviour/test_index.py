@@ -31,7 +31,9 @@ def test_it_finds_what_was_added_however_it_was_stored(tmp_path: Path, monkeypat
     for number in range(1, 600):
         shard, count = chance.choice((1, 2)), chance.randrange(0, 8)
         keys = [chance.choice((0, 1, 2**64 - 1, chance.randrange(50))) for _ in range(count)]
-        index.append(entries(np.array(keys, dtype=np.uint64), shard, number, np.arange(count, dtype=np.uint32)), shard, number)
+        index.append(
+            entries(np.array(keys, dtype=np.uint64), shard, number, np.arange(count, dtype=np.uint32)), shard, number
+        )
         for row, key in enumerate(keys):
             wanted.setdefault(key, set()).add((shard, number, row))
         if number % 150 == 0:
@@ -71,7 +73,9 @@ def test_records_of_one_entry_do_not_slow_a_search(tmp_path: Path) -> None:
 def test_a_key_with_many_entries_is_found_in_bounded_time(tmp_path: Path) -> None:
     index = SegmentIndex(tmp_path, "i")
     for number in range(1, 41):
-        index.append(entries(np.full(8_192, 9, dtype=np.uint64), 1, number, np.arange(8_192, dtype=np.uint32)), 1, number)
+        index.append(
+            entries(np.full(8_192, 9, dtype=np.uint64), 1, number, np.arange(8_192, dtype=np.uint32)), 1, number
+        )
     started = time.perf_counter()
     hits = index.find(9, 1)
     assert time.perf_counter() - started < 2
@@ -98,7 +102,9 @@ def test_without_room_nothing_is_forgotten(tmp_path: Path, monkeypatch) -> None:
     refused = 0
     for number in range(1, 401):
         try:
-            index.append(entries(np.full(16, number, dtype=np.uint64), 1, number, np.arange(16, dtype=np.uint32)), 1, number)
+            index.append(
+                entries(np.full(16, number, dtype=np.uint64), 1, number, np.arange(16, dtype=np.uint32)), 1, number
+            )
         except DiskFull:
             refused += 1
     assert 0 < refused < 20  # it is not tried again for every record

@@ -11,9 +11,9 @@ import pytest
 from engine.batch import BatchColumns
 from engine.block import DecisionProof, build_decision_proof
 from engine.bodies import decode_batch_body
+from engine.conservation import check_invariants
 from engine.development import development_network
 from engine.header import Header, SignedHeader, header_message
-from engine.conservation import check_invariants
 from engine.invariants import invariant
 from engine.log_record import LogRecord, RecordKind
 from engine.machine import ShardMachine

@@ -41,7 +41,7 @@ OF_THE_SERVICE = (
     Code.BATCH_EMPTY, Code.VERSION_UNSUPPORTED, Code.DOMAIN_NOT_FOUND, Code.ROLE_REFUSED, Code.NOT_FOUND, Code.SHUTTING_DOWN,
 )  # fmt: skip
 # Numbers that are kept for what a later version may answer; no rule of today gives them.
-RESERVED = (Code.SUBMITTED_BY_RELAY_ONLY,)
+RESERVED: tuple[Code, ...] = ()
 
 Scenario = Callable[[Stage], Any]
 SCENARIOS: dict[Code, Scenario] = {}

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
-BOUNDARIES = (b"\xff" * 8, bytes(8), b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x01\x00\x00\x00", b"\xff" * 16, b"\x80" * 10)
+BOUNDARIES = (
+    b"\xff" * 8,
+    bytes(8),
+    b"\xff\xff\xff\x7f",
+    b"\x00\x00\x00\x80",
+    b"\x01\x00\x00\x00",
+    b"\xff" * 16,
+    b"\x80" * 10,
+)
 
 
 def seed_of(request: pytest.FixtureRequest) -> int:

@@ -72,8 +72,7 @@ def run(*, long: bool = False) -> int:
             **os.environ,
             "LD_PRELOAD": " ".join(str(each) for each in libraries),
             # Python itself keeps what it allocates at its start; of memory that cannot be had the kernels speak.
-            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:halt_on_error=1"
-            f":log_path={folder / 'finding'}",
+            "ASAN_OPTIONS": f"detect_leaks=0:allocator_may_return_null=1:halt_on_error=1:log_path={folder / 'finding'}",
             "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:log_path={folder / 'finding'}",
             # Each Python object gets its own malloc, so that reading past one is seen.
             "PYTHONMALLOC": "malloc",

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 
 from clearspan.config import NodeConfig, NodeSection, parse_config, render_config
-from clearspan.errors import ConfigError, KeyFileError
+from clearspan.errors import ClearspanError, ConfigError, KeyFileError
 from clearspan.keys import KeyRing, ScryptCost
 from clearspan.pki import create_development_pki, load_certificate
 from clearspan.service.access import AccessList
+from clearspan.simulation.world import START, World
 from engine.batch import decode_batch_file, encode_batch_file
 from engine.checkpoint import Manifest
 from engine.data_directory import DataDirectory
@@ -25,8 +26,6 @@ from engine.genesis import Genesis
 from engine.log_record import LogRecord, RecordKind, decode_record, encode_record
 from engine.refusals import BatchRefused, EncodingError, GenesisRefused
 from engine.types import ParticipantId, Role, SigningSuite
-from clearspan.errors import ClearspanError
-from clearspan.simulation.world import START, World
 from tests.fuzz.mutants import bent, seed_of
 
 ROUNDS, ROUNDS_NIGHTLY = 600, 200_000
@@ -51,7 +50,9 @@ def batch_file() -> Reader:
     data = b"".join(encode_batch_file(each, 1, GENESIS_HASH) for each in columns)
 
     def read(content: bytes) -> bytes:
-        return b"".join(encode_batch_file(each, 1, GENESIS_HASH) for each in decode_batch_file(content, 1, GENESIS_HASH))
+        return b"".join(
+            encode_batch_file(each, 1, GENESIS_HASH) for each in decode_batch_file(content, 1, GENESIS_HASH)
+        )
 
     return Reader(data, read, (EncodingError, BatchRefused))
 
@@ -148,7 +149,9 @@ def test_a_genesis_with_one_value_of_another_kind_is_refused(request, nightly: b
             assert str(error)
 
 
-@pytest.mark.parametrize("document", [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 100_000, b"\x00", b"", b"\xef\xbb\xbf{}"])
+@pytest.mark.parametrize(
+    "document", [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 100_000, b"\x00", b"", b"\xef\xbb\xbf{}"]
+)
 def test_documents_that_only_nest_or_grow_are_refused(document: bytes, tmp_path: Path) -> None:
     with pytest.raises((EncodingError, GenesisRefused)):
         Genesis.decode(document)

@@ -76,7 +76,29 @@ def hostile_buffers(size: int) -> list[object]:
     ]
 
 
-NUMBERS = (-(2**63), -1, 0, 1, 2, 3, 31, 32, 33, 128, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, "1", None, 1.5)
+NUMBERS = (
+    -(2**63),
+    -1,
+    0,
+    1,
+    2,
+    3,
+    31,
+    32,
+    33,
+    128,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    "1",
+    None,
+    1.5,
+)
 
 
 def writable(chance: random.Random, size: int) -> object:
@@ -92,7 +114,9 @@ def calls(chance: random.Random) -> dict[str, Callable[[], object]]:
     def buffer(size: int) -> object:
         return bytes(size) if chance.random() < 0.6 else chance.choice(hostile_buffers(size))
 
-    indexes = chance.choice([array("I", [small() for _ in range(count)]), np.full(count, 2**32 - 1, "<u4"), buffer(4 * count)])
+    indexes = chance.choice(
+        [array("I", [small() for _ in range(count)]), np.full(count, 2**32 - 1, "<u4"), buffer(4 * count)]
+    )
     stride = chance.choice((0, 1, 191, 192, 193))
     return {
         "digest": lambda: digest(small(), buffer(77)),
@@ -192,8 +216,14 @@ def machine() -> tuple[World, ShardMachine]:
         found.apply_admin(columns, now)
     batches = [batch for account, _ in world.accounts for batch in world.issue(account, 1_000, now)]
     ring = world.accounts
-    batches.append(world.signed([world.transfer(ring[i % 4][0], ring[(i + 1) % 4][0], 300, ring[i % 4][1], now) for i in range(12)]))
-    pending = [world.transfer(ring[i][0], ring[i - 1][0], 3, ring[i][1], now, flags=1, until=NS_PER_S) for i in range(3)]
+    batches.append(
+        world.signed(
+            [world.transfer(ring[i % 4][0], ring[(i + 1) % 4][0], 300, ring[i % 4][1], now) for i in range(12)]
+        )
+    )
+    pending = [
+        world.transfer(ring[i][0], ring[i - 1][0], 3, ring[i][1], now, flags=1, until=NS_PER_S) for i in range(3)
+    ]
     batches.append(world.signed(pending))
     for batch in batches:
         prepared = found.prepare(batch)

@@ -477,7 +477,7 @@ class Play:
             request, signers, shards = self.requests[self.choose.below(len(self.requests))]
             if self.choose.below(2):
                 request = replace(request, reason=request.reason ^ 1, limit_a=request.limit_a ^ 1)
-            return request, signers, (1, 1), shards
+            return request, signers, self._possible(request, signers, (1, 1)), shards
         request, signers, shards = self._admin_request()
         if self._rarely(12):
             change: tuple[dict[str, object], ...] = (
@@ -490,9 +490,14 @@ class Play:
         if self._rarely(12):
             signers = (self._pick(1, 3, 8, 999), self._pick(0, 2, 3, 1, a.NEW_KEY))
         verdicts = (0, 1) if self._rarely(20) else (1, 0) if self._rarely(20) else (1, 1)
+        return request, signers, self._possible(request, signers, verdicts), shards
+
+    @staticmethod
+    def _possible(request: a.AdminRequest, signers: tuple[int, int], verdicts: tuple[int, int]) -> tuple[int, int]:
+        """No signature of a new key holds when the body names a key that nobody can sign with."""
         if signers[1] == a.NEW_KEY and not can_sign(request.suite, request.public_key):
-            verdicts = (verdicts[0], 0)
-        return request, signers, verdicts, shards
+            return verdicts[0], 0
+        return verdicts
 
     def _admin_request(self) -> tuple[a.AdminRequest, tuple[int, int], int]:
         shard = self._shard()
