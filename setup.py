@@ -33,7 +33,7 @@ C_FLAGS = [
 # One extension for each part of native/: its Cython file, then the kernel folders linked into it.
 EXTENSIONS = {
     "native.hashing": ("hashing.pyx", ("sha2", "sm3", "merkle")),
-    "native.signatures": ("signatures.pyx", ("ed25519", "sm2", "sha2", "sm3")),
+    "native.signatures": ("signatures.pyx", ("ed25519", "ed25519/avx512ifma", "sm2", "sha2", "sm3")),
     "native.ledger": ("ledger.pyx", ("apply", "sha2", "sm3", "merkle")),
 }
 

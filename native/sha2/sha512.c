@@ -5,7 +5,7 @@
 
 /* Section 4.2.3: the fractional parts of the cube roots of the first eighty primes; 5.3.5: of the square roots of the
  * first eight. */
-static const uint64_t ROUND[80] = {
+const uint64_t cs_sha512_round_constants[80] = {
     0x428a2f98d728ae22u, 0x7137449123ef65cdu, 0xb5c0fbcfec4d3b2fu, 0xe9b5dba58189dbbcu,
     0x3956c25bf348b538u, 0x59f111f1b605d019u, 0x923f82a4af194f9bu, 0xab1c5ed5da6d8118u,
     0xd807aa98a3030242u, 0x12835b0145706fbeu, 0x243185be4ee4b28cu, 0x550c7dc3d5ffb4e2u,
@@ -28,7 +28,7 @@ static const uint64_t ROUND[80] = {
     0x4cc5d4becb3e42b6u, 0x597f299cfc657e2au, 0x5fcb6fab3ad6faecu, 0x6c44198c4a475817u,
 };
 
-static const uint64_t INITIAL[8] = {
+const uint64_t cs_sha512_initial[8] = {
     0x6a09e667f3bcc908u, 0xbb67ae8584caa73bu, 0x3c6ef372fe94f82bu, 0xa54ff53a5f1d36f1u,
     0x510e527fade682d1u, 0x9b05688c2b3e6c1fu, 0x1f83d9abfb41bd6bu, 0x5be0cd19137e2179u,
 };
@@ -58,11 +58,12 @@ static inline uint64_t small_sigma_0(uint64_t x) { return rotate_right(x, 1) ^ r
 static inline uint64_t small_sigma_1(uint64_t x) { return rotate_right(x, 19) ^ rotate_right(x, 61) ^ (x >> 6); }
 
 /* One round without moving the eight variables: the caller rotates their names instead. */
-#define ROUND_STEP(a, b, c, d, e, f, g, h, i)                                                              \
-    do {                                                                                                   \
-        const uint64_t t = (h) + large_sigma_1(e) + ((g) ^ ((e) & ((f) ^ (g)))) + ROUND[i] + w[(i) & 15]; \
-        (d) += t;                                                                                          \
-        (h) = t + large_sigma_0(a) + (((a) & (b)) | ((c) & ((a) | (b))));                                  \
+#define ROUND_STEP(a, b, c, d, e, f, g, h, i)                                                            \
+    do {                                                                                                 \
+        const uint64_t choice = (g) ^ ((e) & ((f) ^ (g)));                                               \
+        const uint64_t t = (h) + large_sigma_1(e) + choice + cs_sha512_round_constants[i] + w[(i) & 15]; \
+        (d) += t;                                                                                        \
+        (h) = t + large_sigma_0(a) + (((a) & (b)) | ((c) & ((a) | (b))));                                \
     } while (0)
 
 #define EIGHT_ROUNDS(i)                              \
@@ -107,7 +108,7 @@ static void compress(uint64_t state[8], const uint8_t *block)
 
 void cs_sha512_init(cs_sha512_ctx *ctx)
 {
-    memcpy(ctx->state, INITIAL, sizeof INITIAL);
+    memcpy(ctx->state, cs_sha512_initial, sizeof cs_sha512_initial);
     ctx->total_bytes = 0;
 }
 

@@ -10,6 +10,10 @@
 
 enum { CS_SHA512_BYTES = 64, CS_SHA512_BLOCK_BYTES = 128 };
 
+/* FIPS 180-4, sections 4.2.3 and 5.3.5, for every variant. */
+extern const uint64_t cs_sha512_round_constants[80];
+extern const uint64_t cs_sha512_initial[8];
+
 typedef struct {
     uint64_t state[8];
     uint64_t total_bytes; /* a message here stays below 2^61 bytes */

@@ -336,7 +336,7 @@ def test_singles_check_suite_and_lengths() -> None:
 
 def test_a_variant_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """One variable forces a variant, and a name that is not built says which are."""
-    assert signatures.kernel_variant() == "scalar"
+    assert signatures.kernel_variant() in {"scalar", "avx512ifma"}
     monkeypatch.delenv(kernel.VARIABLE, raising=False)
     assert kernel.choose_variant(("scalar", "avx2")) == "avx2"
     monkeypatch.setenv(kernel.VARIABLE, "scalar")
