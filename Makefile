@@ -11,6 +11,7 @@ PROTO := $(wildcard clearspan/v1/*.proto relay/v1/*.proto)
 PART ?= all
 SEEDS ?= 0:200
 BUDGET ?= 30
+PYTEST_ARGS ?=
 
 .PHONY: help demo test check bench simulate fuzz portable nightly lock docs clean build
 
@@ -35,7 +36,7 @@ demo: $(BUILT)  ## Start a cluster of three domains, settle real input, kill a n
 	@exec $(PY) -m clearspan demo $(DEMO)
 
 test: $(BUILT)  ## Run the tests (at most 10 minutes, no root, no network)
-	$(PYTEST) -n 2 --dist worksteal tests
+	$(PYTEST) -n 2 --dist worksteal $(PYTEST_ARGS) tests
 
 check: $(BUILT)  ## Lint, types, import layers, tidy tests
 	$(PY) -m ruff check .
