@@ -66,8 +66,8 @@ def test_a_full_disk_takes_the_rounds_behind_it_along_and_the_node_goes_on(tmp_p
         await until(lambda: tries and len(node._commits) == harness.settings.rounds_in_flight_max)
         gate.set()
         answers = await asyncio.gather(*calls)
-        # Which lanes came first is chance; the two rounds that were in flight were refused, whosever they were.
-        assert sum(isinstance(answer, DiskFull) for answer in answers) >= 2, answers
+        # Which lanes came first is chance, and one of the two rounds in flight may have been a seal alone.
+        assert any(isinstance(answer, DiskFull) for answer in answers), answers
         assert not any(isinstance(answer, NodeFailed) for answer in answers)
         await until(lambda: node.status().refusing == "")
         for batch, first in zip(batches, answers, strict=True):

@@ -410,10 +410,10 @@ def test_a_refusal_for_state_burns_the_id(shard: Shard) -> None:
     ],
 )
 def test_an_id_with_other_content_names_the_first_difference(shard: Shard, changed: dict, code: Code) -> None:
-    """Step 19; these refusals make a leaf but no entry."""
+    """Step 19; these refusals make neither leaf nor entry (LEDGER-88)."""
     shard.apply(Transfer())
     assert shard.one(replace(Transfer(), **changed)) is code
-    assert shard.state.decision_count == 2
+    assert shard.state.decision_count == 1
     assert shard.state.id_count == 3
 
 
