@@ -61,6 +61,15 @@ REACHED: Final = (
 )
 """Decisions that a few hundred seeds must reach between them, or they prove nothing of these."""
 
+_ANSWERS_WHEN_FORGOTTEN: Final = frozenset(
+    {
+        ResultCode.TOO_OLD,
+        ResultCode.EXPIRED,
+        ResultCode.LINKED_EVENT_FAILED,
+        ResultCode.WINDOW_FULL,
+        ResultCode.PENDINGS_FULL,
+    }
+)
 _STEPS: Final = 60
 _HEAL_ROUNDS_MAX: Final = 50
 _MS: Final = 1_000_000
@@ -402,9 +411,10 @@ class _Run:
         """Hold two answers together: while its id is known a record keeps its answer, and a no never becomes a yes."""
         was, is_now = MEANINGS[ResultCode(before[0])].code_class, MEANINGS[ResultCode(after[0])].code_class
         burnt_or_done = was is CodeClass.DONE or MEANINGS[ResultCode(before[0])].burns
-        # Past its window an id is forgotten; a member of a run then shares the answer of the member that is too old.
+        # Past its window an id is forgotten; a member of a run then shares the answer of the member that is too old, or
+        # of a run that finds no room (LEDGER-86), which is asked before the time.
         over = after[1] > request.transfers[row].expires_at
-        forgotten = over and after[0] in {ResultCode.TOO_OLD, ResultCode.EXPIRED, ResultCode.LINKED_EVENT_FAILED}
+        forgotten = over and after[0] in _ANSWERS_WHEN_FORGOTTEN
         if burnt_or_done and not forgotten and before != after:
             self._fail(f"record {request.transfers[row].id}: answered {before}, then {after}")
         if was is CodeClass.NO and is_now is CodeClass.DONE:
