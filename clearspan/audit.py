@@ -413,7 +413,7 @@ def _genesis_of(path: Path, pinned: Genesis | None) -> Genesis:
     """Return the network's genesis; a directory that is no node's is refused before anything is made in it."""
     try:
         named = json.loads((path / "FORMAT").read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             str(path), "is no data directory: FORMAT is missing or unreadable", "name a node's"
         ) from error

@@ -244,7 +244,7 @@ def read_address(data: Path) -> NodeAddress | None:
     try:
         document = json.loads((data / ADDRESS_FILE).read_bytes())
         return NodeAddress(document["host"], document["port"], document["metrics_port"], document["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -324,6 +324,6 @@ def _read_participants(path: Path) -> dict[tuple[int, int], KnownParticipant]:
             )
             for entry in document["participants"]
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         next_step = "restore the file, or remove it: it only spares typing, the ledger does not depend on it"
         raise ConfigError(str(path), "is no list of participants", next_step) from error
