@@ -69,7 +69,7 @@ def command(*, transfers: int, keep: bool, directory: Path | None, quiet: bool, 
         report.print(console)
         console.print("\nTry next:")
         for line in commands:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}", markup=False, soft_wrap=True)
     return report.exit_code
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clearspan.demo.children import ChildFailed
@@ -56,18 +58,30 @@ def _await_ready(name: str, process: subprocess.Popen[bytes]) -> None:
 
 def next_commands(network: Network | None, processes: list[int]) -> list[str]:
     """Return commands to try next: on the network that is kept, or how to keep one."""
+    program = _program()
     if network is None:
-        return ["clearspan demo --keep        leave the cluster running, to try commands on it", "clearspan --help"]
+        return [f"{program} demo --keep        leave the cluster running, to try commands on it", f"{program} --help"]
     place = f"--network {network.path}"
     banks = [each for each in network.participants() if len(each.accounts) > 1 and not each.issuer]
     payer, payee = (format_account(account) for account in list(banks[0].accounts)[:2])
     domain = network.genesis.domain(banks[0].domain)
     ledger = domain.ledgers[0].currency
     return [
-        f"clearspan node status {place}",
-        f"clearspan ledger show {place}",
-        f"clearspan account show {payer} {place}",
-        f"clearspan transfer --from {payer} --to {payee} --ledger {ledger} --amount 12.50 {place}",
-        f"clearspan load --ledger {ledger} --transfers 20000 {place}",
-        f"kill {' '.join(map(str, processes))}        stop the nodes; then: clearspan audit {place}",
+        f"{program} node status {place}",
+        f"{program} ledger show {place}",
+        f"{program} account show {payer} {place}",
+        f"{program} transfer --from {payer} --to {payee} --ledger {ledger} --amount 12.50 {place}",
+        f"{program} load --ledger {ledger} --transfers 20000 {place}",
+        f"kill {' '.join(map(str, processes))}        stop the nodes; then: {program} audit {place}",
     ]
+
+
+def _program() -> str:
+    """Return how this program is called from here: by name where the shell finds it, else by its path."""
+    if shutil.which("clearspan"):
+        return "clearspan"
+    script = Path(sys.executable).with_name("clearspan")
+    if not script.exists():
+        return f"{sys.executable} -m clearspan"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
