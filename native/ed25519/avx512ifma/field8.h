@@ -11,7 +11,7 @@
 #ifndef CS_ED25519_FIELD8_H
 #define CS_ED25519_FIELD8_H
 
-#include "ed25519/avx512ifma/target.h"
+#include "common/avx512ifma.h"
 
 typedef struct {
     __m512i limb[5];
