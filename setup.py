@@ -32,9 +32,24 @@ C_FLAGS = [
 
 # One extension for each part of native/: its Cython file, then the kernel folders linked into it.
 EXTENSIONS = {
-    "native.hashing": ("hashing.pyx", ("sha2", "sm3", "merkle")),
-    "native.signatures": ("signatures.pyx", ("ed25519", "ed25519/avx512ifma", "sm2", "sha2", "sm3")),
-    "native.ledger": ("ledger.pyx", ("apply", "sha2", "sm3", "merkle")),
+    "native.hashing": ("hashing.pyx", ("common", "sha2", "sm3", "merkle")),
+    "native.signatures": (
+        "signatures.pyx",
+        (
+            "suites",
+            "ed25519",
+            "ed25519/avx2",
+            "ed25519/avx512ifma",
+            "sm2",
+            "sm2/avx512ifma",
+            "p256",
+            "p256/avx512ifma",
+            "common",
+            "sha2",
+            "sm3",
+        ),
+    ),
+    "native.ledger": ("ledger.pyx", ("apply", "common", "sha2", "sm3", "merkle")),
 }
 
 

@@ -16,7 +16,7 @@ __all__ = ["ResultCode", "c_header"]
 class ResultCode(IntEnum):
     """One answer to one request. 0 is never an answer."""
 
-    # 1-19: done.
+    # 1-19: done; of a linked run over shards (10-13) also what waits for the relay, and how that ended.
     CREATED = 1
     CREATED_IN_TRANSIT = 2
     EXISTS = 3
@@ -26,6 +26,10 @@ class ResultCode(IntEnum):
     CLAIMED = 7
     REFUNDED = 8
     CREDITED_TO_SUSPENSE = 9
+    PREPARED = 10
+    COMMITTED = 11
+    ABORTED = 12
+    PREPARED_CREDIT = 13
 
     # 20-69: malformed, in the order in which they are looked for.
     RESERVED_FLAG_SET = 20

@@ -2,8 +2,9 @@
 
 A suite is 1 (SHA-256) or 2 (SM3); any other raises UnknownSuite. Every hash is 32 bytes. A buffer is anything
 contiguous that offers its bytes (bytes, bytearray, memoryview, a numpy array of uint8). Lengths, counts and indexes
-that do not fit raise ShapeError before anything is computed. Calls on arrays release the GIL; a tree's methods
-keep it, so that a tree is never seen half changed.
+that do not fit raise ShapeError before anything is computed. Rows, roots and changed trees are hashed sixteen at once
+where the CPU can (CLEARSPAN_KERNEL holds it back), never to other bytes. Calls on arrays release the GIL; a tree's
+methods keep it, so that a tree is never seen half changed.
 """
 
 from collections.abc import Sequence

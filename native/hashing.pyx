@@ -6,6 +6,11 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from native.errors import ShapeError, UnknownSuite
+from native.kernel import choose_level
+
+cdef extern from "common/variant.h" nogil:
+    void cs_variant_set(int level)
+    int cs_variant_best()
 
 cdef extern from "merkle/hash.h" nogil:
     const uint32_t CS_HASH_SHA256
@@ -13,6 +18,10 @@ cdef extern from "merkle/hash.h" nogil:
     void cs_hash(uint32_t suite, uint8_t *out, const void *data, size_t n)
     void cs_leaf_hash(uint32_t suite, uint8_t *out, const void *data, size_t n)
     void cs_node_hash(uint32_t suite, uint8_t *out, const uint8_t *left, const uint8_t *right)
+
+cdef extern from "merkle/many.h" nogil:
+    void cs_hash_rows(uint32_t suite, uint8_t *out, const void *rows, size_t stride, size_t n, size_t count)
+    void cs_leaf_hash_rows(uint32_t suite, uint8_t *out, const void *rows, size_t stride, size_t n, size_t count)
 
 cdef extern from "merkle/merkle.h" nogil:
     const size_t CS_MERKLE_PATH_MAX
@@ -47,6 +56,8 @@ __all__ = [
     "node_hash",
     "root_from_path",
 ]
+
+cs_variant_set(choose_level(cs_variant_best()))
 
 SUITE_SHA256 = 1
 SUITE_SM3 = 2
@@ -137,13 +148,11 @@ cdef bytes hash_rows(suite, const uint8_t[::1] rows, stride, bint as_leaves):
     cdef size_t count = rows.shape[0] // step
     cdef bytes hashes = PyBytes_FromStringAndSize(NULL, count * HASH_BYTES)
     cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(hashes)
-    cdef size_t i
     with nogil:
-        for i in range(count):
-            if as_leaves:
-                cs_leaf_hash(which, out + HASH_BYTES * i, row + step * i, step)
-            else:
-                cs_hash(which, out + HASH_BYTES * i, row + step * i, step)
+        if as_leaves:
+            cs_leaf_hash_rows(which, out, row, step, step, count)
+        else:
+            cs_hash_rows(which, out, row, step, step, count)
     return hashes
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "BatchResult",
     "LedgerState",
     "Prepared",
+    "RunView",
     "prepare",
     "slots",
 ]
@@ -85,6 +86,34 @@ class BatchResult:
     @property
     def times(self) -> memoryview:
         """The decision's time in ns, for repeats the first decision's; format ``Q``."""
+
+@final
+class RunView:
+    """What one shard makes of a held run over shards (LEDGER-91). Only ``LedgerState.hold_run`` makes one."""
+
+    @property
+    def status(self) -> int:
+        """0 prepared, 1 malformed, 2 known, 3 undecidable, 4 no room, 5 a debit half, 6 a credit half refused."""
+
+    @property
+    def member(self) -> int | None:
+        """The member refused, for status 1 and 4 to 6."""
+
+    @property
+    def code(self) -> int:
+        """With which it is refused, else 0."""
+
+    @property
+    def codes(self) -> memoryview:
+        """For each member with a half here that was looked at: ``prepared``, ``prepared_credit``, a repeat; else 0."""
+
+    @property
+    def first_codes(self) -> memoryview:
+        """For repeats what was decided before, else 0; format ``H``."""
+
+    @property
+    def times(self) -> memoryview:
+        """The time of the decision, for repeats the first one's; format ``Q``."""
 
 class _Parameters(TypedDict):
     suite: int
@@ -154,8 +183,23 @@ class LedgerState:
         A code is ``credited``, ``credited_to_suspense``, ``returned``, or the reason with which a credit went back.
         """
 
-    def apply_relay(self, height: int, relay_time: int, preimages: Buffer, now: int) -> None:
-        """Consume a relay block: claims by its reveals, k x 32, then refunds (LEDGER-40).
+    def hold_run(self, prepared: Prepared, verdicts: Buffer, now: int) -> RunView:
+        """Sweep, check a run over shards and prepare the halves that are here (LEDGER-91), until ``decide_run``.
+
+        Until then every other step is refused (InvariantBroken). The two calls are one log record.
+        """
+
+    def decide_run(self, keeps: bool, member: int | None = None, code: int = 0) -> None:
+        """Keep the halves of the held run, or take them back and refuse ``member`` with ``code`` (None: nobody).
+
+        The id of that member is burnt, and its leaf made, where its debit half is here and the code is one that does so.
+        """
+
+    def prepared(self) -> bytes:
+        """Return the debit halves that wait for the relay, k x 72, in no order: T_run 32, record digest 32, deadline u64."""
+
+    def apply_relay(self, height: int, relay_time: int, preimages: Buffer, now: int, runs: Buffer = b"") -> None:
+        """Consume a relay block: claims by its reveals, k x 32, commits of ``runs``, k x 32 (T_run), then what is over.
 
         The step's time is the greater of ``now`` and ``last_time``.
         """
@@ -226,7 +270,8 @@ class LedgerState:
         debit account 16, id 16, credit account 16, amount 16, posted 16, user_data 16, record digest 32, binding 32 (of
         a claimed lock the preimage), due u64 (0 never; of a lock the timelock), expires_at u64, ended_at u64, ledger
         u32, key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed,
-        6 refunded), zero 3.
+        6 refunded, 8 prepared, 9 prepared credit half, 11 aborted), zero 3. Of the half of a run over shards the binding
+        is T_run, and until it is decided due is the run's deadline and ended_at the record's until.
         """
 
     def accounts_root(self) -> bytes:

@@ -11,6 +11,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from native.errors import InvariantBroken, ShapeError, StateBytesInvalid, UnknownSuite
+from native.kernel import choose_level
+
+cdef extern from "common/variant.h" nogil:
+    void cs_variant_set(int level)
+    int cs_variant_best()
 
 cdef extern from "apply/layout.h" nogil:
     ctypedef struct cs_u128:
@@ -102,6 +107,12 @@ cdef extern from "apply/state.h" nogil:
     const int CS_FAULT_LEDGER_TOTAL
     const int CS_FAULT_CONSERVATION
     const int CS_BYTES_INVALID
+    const int CS_FAULT_RUN_HELD
+    const int CS_FAULT_RUN_SHAPE
+    const int CS_FAULT_RUN_DECISION
+    ctypedef struct cs_run_view:
+        uint32_t status, member
+        uint16_t code
     ctypedef struct cs_ledger:
         uint32_t ledger, scale, issuer, window_s, lock_min_s
         uint8_t currency[8]
@@ -146,7 +157,12 @@ cdef extern from "apply/state.h" nogil:
     int cs_apply_credits(cs_state *state, uint32_t peer, const uint8_t *messages, uint32_t count, uint64_t now,
                          uint16_t *codes)
     int cs_apply_relay(cs_state *state, uint64_t height, uint64_t relay_time, const uint8_t *preimages,
-                       uint32_t count, uint64_t now)
+                       uint32_t count, const uint8_t *runs, uint32_t run_count, uint64_t now)
+    int cs_hold_run(cs_state *state, const uint8_t *messages, const uint8_t *digests, const uint8_t *verdicts,
+                    uint32_t n, uint64_t now, const cs_answers *answers, cs_run_view *view)
+    int cs_decide_run(cs_state *state, int keeps, uint32_t member, uint16_t code)
+    const int CS_PREPARED_BYTES
+    uint64_t cs_prepared(const cs_state *state, uint8_t *out)
     int cs_apply_sweep(cs_state *state, uint64_t now)
     int64_t cs_open_account(cs_state *state, const cs_account *account)
     int cs_set_key(cs_state *state, uint32_t key_id, const cs_key *key)
@@ -174,9 +190,12 @@ __all__ = [
     "BatchResult",
     "LedgerState",
     "Prepared",
+    "RunView",
     "prepare",
     "slots",
 ]
+
+cs_variant_set(choose_level(cs_variant_best()))
 
 TRANSFER_BYTES = 160
 HEAD_BYTES = 128
@@ -208,6 +227,9 @@ FAULTS = {
     CS_FAULT_CHANNEL_MESSAGE: "channel_message_is_of_this_domain",
     CS_FAULT_LEDGER_TOTAL: "ledger_total_fits_128_bits",
     CS_FAULT_CONSERVATION: "release_is_covered_by_reserve",
+    CS_FAULT_RUN_HELD: "held_run_is_decided_first",
+    CS_FAULT_RUN_SHAPE: "run_record_holds_one_run",
+    CS_FAULT_RUN_DECISION: "run_decision_follows_from_its_halves",
 }
 
 # In the order of the bits CS_AUDIT_….
@@ -369,6 +391,15 @@ cdef class BatchResult:
     cdef readonly object times
 
 
+cdef class RunView:
+    cdef readonly uint32_t status
+    cdef readonly object member
+    cdef readonly uint16_t code
+    cdef readonly object codes
+    cdef readonly object first_codes
+    cdef readonly object times
+
+
 cdef class Parameters:
     """The keyword parameters of a state, checked and laid out for C."""
 
@@ -455,6 +486,7 @@ cdef class LedgerState:
     cdef cs_state *state
     cdef bytes genesis_hash
     cdef bint busy
+    cdef Prepared held  # what the held run's members point into
 
     def __cinit__(self, *, _data=None, **parameters):
         cdef Parameters laid_out = Parameters()
@@ -535,9 +567,65 @@ cdef class LedgerState:
         check(result)
         return codes
 
-    def apply_relay(self, height, relay_time, preimages, now):
+    def hold_run(self, Prepared prepared not None, verdicts, now):
+        self.enter()
+        cdef uint32_t n = prepared.count
+        cdef uint64_t time = number("now", now, 0xFFFFFFFFFFFFFFFF)
+        cdef Bytes verdict_rows = exactly("verdicts", verdicts, n)
+        if prepared.suite != self.state.suite or prepared.genesis_hash != self.genesis_hash:
+            raise ShapeError("prepared suite", prepared.suite, "the suite and genesis of this state")
+        cdef const uint8_t *messages = <const uint8_t *>PyBytes_AS_STRING(prepared.messages)
+        cdef const uint8_t *digests = <const uint8_t *>PyBytes_AS_STRING(prepared.digests)
+        cdef bytes codes = room(2 * n), first_codes = room(2 * n), times = room(8 * n)
+        cdef cs_answers answers
+        answers.codes = <uint16_t *>PyBytes_AS_STRING(codes)
+        answers.first_codes = <uint16_t *>PyBytes_AS_STRING(first_codes)
+        answers.times = <uint64_t *>PyBytes_AS_STRING(times)
+        cdef cs_run_view seen
+        cdef int result
+        self.busy = True
+        with nogil:
+            result = cs_hold_run(self.state, messages, digests, verdict_rows.at, n, time, &answers, &seen)
+        self.busy = False
+        check(result)
+        self.held = prepared
+        cdef RunView view = RunView.__new__(RunView)
+        view.status = seen.status
+        view.member = None if seen.member == CS_NONE else seen.member
+        view.code = seen.code
+        view.codes = memoryview(codes).cast("H")
+        view.first_codes = memoryview(first_codes).cast("H")
+        view.times = memoryview(times).cast("Q")
+        return view
+
+    def decide_run(self, keeps, member=None, code=0):
+        self.enter()
+        cdef int kept = bool(keeps)
+        cdef uint32_t index = CS_NONE
+        if member is not None:
+            index = <uint32_t>number("member", member, 0xFFFFFFFE)
+        cdef uint16_t with_code = <uint16_t>number("code", code, 0xFFFF)
+        cdef int result
+        self.busy = True
+        with nogil:
+            result = cs_decide_run(self.state, kept, index, with_code)
+        self.busy = False
+        check(result)
+        self.held = None
+
+    def prepared(self):
+        self.enter()
+        cdef bytes found = room(cs_prepared(self.state, NULL) * CS_PREPARED_BYTES)
+        cs_prepared(self.state, <uint8_t *>PyBytes_AS_STRING(found))
+        return found
+
+    def apply_relay(self, height, relay_time, preimages, now, runs=b""):
         self.enter()
         cdef Bytes preimage_rows = rows("preimages", preimages, HASH)
+        cdef Bytes run_rows = rows("runs", runs, HASH)
+        if run_rows.length // HASH > 0xFFFFFFFF:
+            raise ShapeError("runs", run_rows.length // HASH, "below 2^32")
+        cdef uint32_t run_count = <uint32_t>(run_rows.length // HASH)
         cdef uint64_t block_height = number("height", height, 0xFFFFFFFFFFFFFFFF)
         cdef uint64_t block_time = number("relay_time", relay_time, 0xFFFFFFFFFFFFFFFF)
         cdef uint64_t time = number("now", now, 0xFFFFFFFFFFFFFFFF)
@@ -547,7 +635,8 @@ cdef class LedgerState:
         cdef int result
         self.busy = True
         with nogil:
-            result = cs_apply_relay(self.state, block_height, block_time, preimage_rows.at, count, time)
+            result = cs_apply_relay(self.state, block_height, block_time, preimage_rows.at, count, run_rows.at,
+                                    run_count, time)
         self.busy = False
         check(result)
 

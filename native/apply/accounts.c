@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #include "apply/memory.h"
+#include "merkle/many.h"
+
+enum { FLUSHED_AT_ONCE = 64 };
 
 int cs_accounts_init(cs_accounts *accounts, uint32_t suite, cs_seed seed) {
     memset(accounts, 0, sizeof *accounts);
@@ -47,12 +50,21 @@ uint32_t cs_accounts_append(cs_accounts *accounts, const cs_account *account) {
 }
 
 void cs_accounts_flush(cs_accounts *accounts) {
-    for (uint64_t i = 0; i < accounts->dirty_count; i++) {
-        uint32_t index = accounts->dirty[i];
-        uint8_t hash[32];
-        cs_leaf_hash(accounts->tree.suite, hash, &accounts->items[index], CS_ACCOUNT_BYTES);
-        cs_tree_set(&accounts->tree, index, hash);
-        accounts->marks[index >> 6] &= ~((uint64_t)1 << (index & 63));
+    uint8_t hashes[FLUSHED_AT_ONCE][32], *out[FLUSHED_AT_ONCE];
+    for (uint64_t first = 0; first < accounts->dirty_count; first += FLUSHED_AT_ONCE) {
+        const uint32_t *indexes = accounts->dirty + first;
+        const uint8_t *leaves[FLUSHED_AT_ONCE];
+        const uint64_t left = accounts->dirty_count - first;
+        const size_t count = left < FLUSHED_AT_ONCE ? (size_t)left : FLUSHED_AT_ONCE;
+        for (size_t i = 0; i < count; i++) {
+            leaves[i] = (const uint8_t *)&accounts->items[indexes[i]];
+            out[i] = hashes[i];
+        }
+        cs_leaf_hash_many(accounts->tree.suite, out, leaves, CS_ACCOUNT_BYTES, count);
+        for (size_t i = 0; i < count; i++) {
+            cs_tree_set(&accounts->tree, indexes[i], hashes[i]);
+            accounts->marks[indexes[i] >> 6] &= ~((uint64_t)1 << (indexes[i] & 63));
+        }
     }
     accounts->dirty_count = 0;
 }

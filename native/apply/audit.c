@@ -65,7 +65,7 @@ static uint32_t audit_sums(const cs_state *state, sums *accounts) {
     uint32_t found = 0;
     for (uint32_t i = pendings->made_first; i != CS_NONE; i = pendings->items[i].made_after) {
         const cs_pending *pending = &pendings->items[i];
-        if (pending->state == CS_STATE_OPEN && (add(&accounts[pending->debit_index].debits_pending, pending->amount) ||
+        if (cs_pending_is_open(pending) && (add(&accounts[pending->debit_index].debits_pending, pending->amount) ||
                                                   add(&accounts[pending->credit_index].credits_pending, pending->amount))) {
             found |= CS_AUDIT_WRAP;
         }
@@ -93,7 +93,7 @@ static uint32_t audit_pendings(const cs_state *state) {
     uint32_t found = 0;
     for (uint32_t i = pendings->made_first; i != CS_NONE; i = pendings->items[i].made_after) {
         const cs_pending *pending = &pendings->items[i];
-        int is_open = pending->state == CS_STATE_OPEN, is_lock = cs_pending_is_lock(pending);
+        int is_open = cs_pending_is_open(pending), is_lock = cs_pending_waits(pending);
         count++;
         open += is_open;
         locks += is_open && is_lock;

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 #include "apply/memory.h"
+#include "merkle/many.h"
 #include "merkle/merkle.h"
+
+enum { HASHED_AT_ONCE = 16 };
 
 int cs_buckets_init(cs_buckets *buckets, cs_seed seed) {
     memset(buckets, 0, sizeof *buckets);
@@ -128,10 +131,13 @@ int cs_buckets_root(const cs_buckets *buckets, uint32_t suite, uint8_t out[32]) 
     int result = order == NULL || hashes == NULL ? -1 : 0;
     if (result == 0) {
         cs_buckets_sorted(buckets, order);
-        for (uint64_t i = 0; i < count; i++) {
-            uint8_t leaf[CS_BUCKET_LEAF_BYTES];
-            cs_bucket_leaf(&buckets->items[order[i]], leaf);
-            cs_leaf_hash(suite, hashes + 32 * i, leaf, sizeof leaf);
+        for (uint64_t first = 0; first < count; first += HASHED_AT_ONCE) {
+            uint8_t leaves[HASHED_AT_ONCE][CS_BUCKET_LEAF_BYTES];
+            const size_t some = count - first < HASHED_AT_ONCE ? (size_t)(count - first) : HASHED_AT_ONCE;
+            for (size_t i = 0; i < some; i++) {
+                cs_bucket_leaf(&buckets->items[order[first + i]], leaves[i]);
+            }
+            cs_leaf_hash_rows(suite, hashes + 32 * first, leaves, CS_BUCKET_LEAF_BYTES, CS_BUCKET_LEAF_BYTES, some);
         }
         cs_merkle_root(suite, out, hashes, count);
     }

@@ -6,6 +6,8 @@
 #include "apply/memory.h"
 #include "merkle/hash.h"
 
+enum { PACKED_ITEMS = 32 };
+
 int cs_chain_reserve(cs_chain *chain, uint64_t items) { return CS_ROOM(chain->items, chain->capacity, items); }
 
 void cs_chain_free(cs_chain *chain) { free(chain->items); }
@@ -40,9 +42,17 @@ static void chain_digest(const cs_chain *chain, cs_bucket *bucket, uint32_t suit
     cs_hash_ctx ctx;
     cs_hash_init(&ctx, suite);
     cs_hash_update(&ctx, bucket->digest, 32);
+    /* Packed first: whole blocks are hashed where they stand, single items would be cut in pieces. */
+    uint8_t packed[PACKED_ITEMS][CS_CHAIN_ITEM_BYTES];
+    size_t count = 0;
     for (uint32_t i = bucket->chain_first; i != CS_NONE; i = chain->items[i].next) {
-        cs_hash_update(&ctx, chain->items[i].data, CS_CHAIN_ITEM_BYTES);
+        memcpy(packed[count++], chain->items[i].data, CS_CHAIN_ITEM_BYTES);
+        if (count == PACKED_ITEMS) {
+            cs_hash_update(&ctx, packed, sizeof packed);
+            count = 0;
+        }
     }
+    cs_hash_update(&ctx, packed, count * CS_CHAIN_ITEM_BYTES);
     cs_hash_final(bucket->digest, &ctx);
     bucket->chain_first = bucket->chain_last = CS_NONE;
     bucket->fresh = 0;

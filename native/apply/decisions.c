@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 #include "apply/memory.h"
+#include "merkle/many.h"
 #include "merkle/merkle.h"
+
+enum { HASHED_AT_ONCE = 16 };
 
 void cs_decisions_free(cs_decisions *decisions) {
     free(decisions->leaves);
@@ -35,9 +38,11 @@ void cs_decisions_truncate(cs_decisions *decisions, uint64_t count) {
 }
 
 void cs_decisions_root(cs_decisions *decisions, uint32_t suite, uint8_t out[32]) {
-    for (; decisions->hashed < decisions->count; decisions->hashed++) {
-        cs_leaf_hash(suite, decisions->hashes[decisions->hashed], &decisions->leaves[decisions->hashed],
-                     CS_DECISION_BYTES);
+    const uint64_t fresh = decisions->count - decisions->hashed;
+    if (fresh > 0) {
+        cs_leaf_hash_rows(suite, decisions->hashes[decisions->hashed], &decisions->leaves[decisions->hashed],
+                          sizeof *decisions->leaves, CS_DECISION_BYTES, (size_t)fresh);
+        decisions->hashed = decisions->count;
     }
     cs_merkle_root(suite, out, (const uint8_t *)decisions->hashes, decisions->count);
 }
@@ -77,9 +82,17 @@ int cs_outgoing_root(const cs_outgoing *outgoing, uint32_t peer_count, uint32_t 
             starts[peer + 1] += starts[peer];
         }
         /* Messages to one peer were made in order of their sequence. */
-        for (uint64_t i = outgoing->block_first; i < outgoing->count; i++) {
-            const cs_outgoing_item *item = &outgoing->items[i];
-            cs_leaf_hash(suite, hashes + 32 * starts[item->peer]++, &item->message, CS_CREDIT_BYTES);
+        for (uint64_t first = outgoing->block_first; first < outgoing->count; first += HASHED_AT_ONCE) {
+            const cs_outgoing_item *items = outgoing->items + first;
+            const uint8_t *messages[HASHED_AT_ONCE];
+            uint8_t *places[HASHED_AT_ONCE];
+            const uint64_t left = outgoing->count - first;
+            const size_t some = left < HASHED_AT_ONCE ? (size_t)left : HASHED_AT_ONCE;
+            for (size_t i = 0; i < some; i++) {
+                messages[i] = (const uint8_t *)&items[i].message;
+                places[i] = hashes + 32 * starts[items[i].peer]++;
+            }
+            cs_leaf_hash_many(suite, places, messages, CS_CREDIT_BYTES, some);
         }
         cs_merkle_root(suite, out, hashes, count);
     }

@@ -104,7 +104,7 @@ static int read_keys(cs_state *state, reader *from, uint64_t count) {
 }
 
 static int is_entry_code(uint16_t code) {
-    return code == CS_CREATED || code == CS_CREATED_IN_TRANSIT || code == CS_CANCELLED ||
+    return code == CS_CREATED || code == CS_CREATED_IN_TRANSIT || code == CS_PREPARED || code == CS_CANCELLED ||
            (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE);
 }
 
@@ -163,25 +163,54 @@ static int read_ids(cs_state *state, reader *from, const cs_export_header *heade
 }
 
 static int check_end(const cs_state *state, const cs_pending *pending) {
-    int lock = cs_pending_is_lock(pending);
-    int ended = pending->state != CS_STATE_OPEN;
-    if (ended ? pending->ended_at > state->last_time : pending->ended_at != 0) {
+    unsigned kind = pending->flags & CS_FLAG_KIND;
+    int plain = kind == CS_KIND_PLAIN, lock = kind == CS_KIND_LOCK;
+    if (!cs_pending_is_open(pending) && pending->ended_at > state->last_time) {
         return 0;
     }
     switch (pending->state) {
     case CS_STATE_OPEN:
+        return pending->posted == 0 && pending->ended_at == 0 && !plain;
     case CS_STATE_EXPIRED:
     case CS_STATE_VOIDED:
-        return pending->posted == 0 && (!lock || !ended);
+        return pending->posted == 0 && !plain && !lock;
     case CS_STATE_POSTED:
-        return pending->posted > 0 && pending->posted <= pending->amount && !lock;
+        return pending->posted > 0 && pending->posted <= pending->amount && !lock &&
+               (!plain || pending->posted == pending->amount);
     case CS_STATE_CLAIMED:
         return pending->posted == pending->amount && lock;
     case CS_STATE_REFUNDED:
         return pending->posted == 0 && lock;
+    case CS_STATE_PREPARED:
+        return pending->posted == 0 && !lock && pending->ended_at < (plain ? 1 : (uint64_t)1 << 62);
+    case CS_STATE_PREPARED_CREDIT:
+        return pending->posted == 0 && plain && pending->ended_at == 0;
+    case CS_STATE_ABORTED:
+        return pending->posted == 0 && !lock;
     default:
         return 0;
     }
+}
+
+/* Whether its sides are accounts that such a pending has, with their indexes: of a credit half the debit side is a
+ * channel account, and its id that of the record's digest. */
+static int check_sides(const cs_state *state, cs_pending *pending) {
+    uint32_t peer = state->slot_peer[cs_slot(pending->credit_account)];
+    if (cs_participant(pending->debit_account) == 0) {
+        if (peer != CS_LOCAL || (pending->flags & CS_FLAG_KIND) != CS_KIND_PLAIN ||
+            pending->state == CS_STATE_PREPARED || cs_load_u128(pending->digest) != pending->id) {
+            return 0;
+        }
+    } else if (pending->state == CS_STATE_PREPARED_CREDIT || cs_reserved(pending->debit_account) ||
+               !cs_is_local(state, pending->debit_account)) {
+        return 0;
+    }
+    pending->debit_index = cs_accounts_find(&state->accounts, pending->debit_account);
+    pending->credit_index = peer == CS_LOCAL ? cs_accounts_find(&state->accounts, pending->credit_account)
+                                             : pending->ledger_index * state->peer_count + peer;
+    return pending->debit_index != CS_NONE && pending->credit_index != CS_NONE &&
+           state->accounts.items[pending->debit_index].ledger == pending->ledger &&
+           state->accounts.items[pending->credit_index].ledger == pending->ledger;
 }
 
 /* Check one and find its accounts. */
@@ -189,21 +218,15 @@ static int check_pending(const cs_state *state, cs_pending *pending) {
     const uint64_t due_max = CS_TIME_MAX + ((uint64_t)1 << 62);
     unsigned kind = pending->flags & CS_FLAG_KIND;
     pending->ledger_index = cs_find_ledger(state, pending->ledger);
-    if ((kind != CS_KIND_PENDING && kind != CS_KIND_LOCK) || pending->ledger_index == CS_NONE || pending->amount == 0 ||
+    if ((kind != CS_KIND_PLAIN && kind != CS_KIND_PENDING && kind != CS_KIND_LOCK) ||
+        pending->ledger_index == CS_NONE || pending->amount == 0 ||
         !is_zero(pending->zero, sizeof pending->zero) || pending->expires_at == 0 || pending->expires_at > CS_TIME_MAX ||
-        pending->due > due_max || (kind == CS_KIND_LOCK && pending->due == 0) || !check_end(state, pending) ||
-        cs_reserved(pending->debit_account) || cs_reserved(pending->credit_account) ||
-        pending->debit_account == pending->credit_account || !cs_is_local(state, pending->debit_account) ||
-        cs_pendings_find(&state->pendings, pending->debit_account, pending->id) != CS_NONE) {
+        pending->due > due_max || (kind != CS_KIND_PENDING && pending->due == 0) || !check_end(state, pending) ||
+        cs_reserved(pending->credit_account) || pending->debit_account == pending->credit_account) {
         return 0;
     }
-    uint32_t peer = state->slot_peer[cs_slot(pending->credit_account)];
-    pending->debit_index = cs_accounts_find(&state->accounts, pending->debit_account);
-    pending->credit_index = peer == CS_LOCAL ? cs_accounts_find(&state->accounts, pending->credit_account)
-                                             : pending->ledger_index * state->peer_count + peer;
-    return pending->debit_index != CS_NONE && pending->credit_index != CS_NONE &&
-           state->accounts.items[pending->debit_index].ledger == pending->ledger &&
-           state->accounts.items[pending->credit_index].ledger == pending->ledger;
+    return check_sides(state, pending) &&
+           cs_pendings_find(&state->pendings, pending->debit_account, pending->id) == CS_NONE;
 }
 
 static int read_pendings(cs_state *state, reader *from, const cs_export_header *header) {
@@ -251,7 +274,7 @@ static int read_forget(cs_state *state, reader *from, const cs_export_header *he
     for (uint64_t i = 0; i < header->ended_count; i++) {
         uint64_t ordinal;
         memcpy(&ordinal, take(from, CS_EXPORT_FORGET), sizeof ordinal);
-        if (ordinal >= pendings->count || pendings->items[ordinal].state == CS_STATE_OPEN) {
+        if (ordinal >= pendings->count || cs_pending_is_open(&pendings->items[ordinal])) {
             return CS_BYTES_INVALID;
         }
         const cs_pending *pending = &pendings->items[ordinal];

@@ -54,8 +54,8 @@ static uint32_t hash_of(const cs_pendings *pendings, cs_u128 debit_account, cs_u
     return cs_mix_end(cs_mix_u128(state, pendings->seed, debit_account), pendings->seed);
 }
 
-static uint32_t hash_of_lock(const cs_pendings *pendings, const uint8_t hashlock[32], int sm3) {
-    uint64_t state = cs_mix_u128((uint64_t)(sm3 != 0), pendings->seed, cs_load_u128(hashlock));
+static uint32_t hash_of_lock(const cs_pendings *pendings, const uint8_t hashlock[32], int function) {
+    uint64_t state = cs_mix_u128((uint64_t)function, pendings->seed, cs_load_u128(hashlock));
     return cs_mix_end(cs_mix_u128(state, pendings->seed, cs_load_u128(hashlock + 16)), pendings->seed);
 }
 
@@ -68,10 +68,15 @@ uint32_t cs_pendings_find(const cs_pendings *pendings, cs_u128 debit_account, cs
     return index;
 }
 
-static int is_sm3(const cs_pending *pending) { return (pending->flags & CS_FLAG_SM3) != 0; }
+static int function_of(const cs_pending *pending) {
+    if (cs_pending_is_prepared(pending)) {
+        return CS_LOCK_RUN;
+    }
+    return (pending->flags & CS_FLAG_SM3) != 0 ? CS_LOCK_SM3 : CS_LOCK_SHA256;
+}
 
-uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashlock[32], int sm3) {
-    uint32_t hash = hash_of_lock(pendings, hashlock, sm3);
+uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashlock[32], int function) {
+    uint32_t hash = hash_of_lock(pendings, hashlock, function);
     uint64_t cursor = cs_table_start(&pendings->hashlocks, hash);
     for (;;) {
         uint32_t index = cs_table_next(&pendings->hashlocks, hash, &cursor);
@@ -79,7 +84,7 @@ uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashl
             return CS_NONE;
         }
         const cs_pending *lock = &pendings->items[index];
-        if (is_sm3(lock) == (sm3 != 0) && memcmp(lock->binding, hashlock, 32) == 0) {
+        if (function_of(lock) == function && memcmp(lock->binding, hashlock, 32) == 0) {
             return index;
         }
     }
@@ -87,11 +92,11 @@ uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashl
 
 static void hashlock_link(cs_pendings *pendings, uint32_t index) {
     cs_pending *items = pendings->items, *lock = &items[index];
-    uint32_t first = cs_pendings_find_locks(pendings, lock->binding, is_sm3(lock));
+    uint32_t first = cs_pendings_find_locks(pendings, lock->binding, function_of(lock));
     lock->same_after = CS_NONE;
     if (first == CS_NONE) {
         lock->same_before = index;
-        cs_table_insert(&pendings->hashlocks, hash_of_lock(pendings, lock->binding, is_sm3(lock)), index);
+        cs_table_insert(&pendings->hashlocks, hash_of_lock(pendings, lock->binding, function_of(lock)), index);
         return;
     }
     lock->same_before = items[first].same_before;
@@ -101,8 +106,8 @@ static void hashlock_link(cs_pendings *pendings, uint32_t index) {
 
 static void hashlock_unlink(cs_pendings *pendings, uint32_t index) {
     cs_pending *items = pendings->items, *lock = &items[index];
-    uint32_t hash = hash_of_lock(pendings, lock->binding, is_sm3(lock));
-    uint32_t first = cs_pendings_find_locks(pendings, lock->binding, is_sm3(lock));
+    uint32_t hash = hash_of_lock(pendings, lock->binding, function_of(lock));
+    uint32_t first = cs_pendings_find_locks(pendings, lock->binding, function_of(lock));
     if (first == index) {
         if (lock->same_after == CS_NONE) {
             cs_table_remove(&pendings->hashlocks, hash, index);
@@ -120,7 +125,7 @@ static void hashlock_unlink(cs_pendings *pendings, uint32_t index) {
 static void open_link(cs_pendings *pendings, uint32_t index) {
     cs_pending *pending = &pendings->items[index];
     pendings->open_count++;
-    if (cs_pending_is_lock(pending)) {
+    if (cs_pending_waits(pending)) {
         pendings->open_lock_count++;
         cs_heap_push(&pendings->locks, pending->due, index);
         hashlock_link(pendings, index);
@@ -132,13 +137,19 @@ static void open_link(cs_pendings *pendings, uint32_t index) {
 static void open_unlink(cs_pendings *pendings, uint32_t index) {
     cs_pending *pending = &pendings->items[index];
     pendings->open_count--;
-    if (cs_pending_is_lock(pending)) {
+    if (cs_pending_waits(pending)) {
         pendings->open_lock_count--;
         cs_heap_remove(&pendings->locks, index);
         hashlock_unlink(pendings, index);
     } else if (pending->due != 0) {
         cs_heap_remove(&pendings->due, index);
     }
+}
+
+static void enter_bucket(cs_pendings *pendings, cs_pending *pending) {
+    uint64_t number = pending->due == 0 ? UINT64_MAX : pending->due / pendings->bucket_ns;
+    pending->bucket = cs_buckets_obtain(&pendings->buckets, number);
+    pendings->buckets.items[pending->bucket].count++;
 }
 
 uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending) {
@@ -162,9 +173,8 @@ uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending) {
     pendings->made_last = index;
     pendings->count++;
     cs_table_insert(&pendings->table, hash_of(pendings, made->debit_account, made->id), index);
-    made->bucket = cs_buckets_obtain(&pendings->buckets, made->due == 0 ? UINT64_MAX : made->due / pendings->bucket_ns);
-    pendings->buckets.items[made->bucket].count++;
-    if (made->state == CS_STATE_OPEN) {
+    enter_bucket(pendings, made);
+    if (cs_pending_is_open(made)) {
         open_link(pendings, index);
     }
     return index;
@@ -223,6 +233,19 @@ void cs_pendings_end(cs_pendings *pendings, uint32_t index, uint8_t state, cs_u1
     pending->posted = posted;
     pending->ended_at = now;
     cs_pendings_queue_forget(pendings, index, forget_bucket);
+}
+
+void cs_pendings_commit(cs_pendings *pendings, uint32_t index, uint64_t due, uint64_t now) {
+    cs_pending *pending = &pendings->items[index];
+    open_unlink(pendings, index);
+    cs_pendings_event(pendings, index, CS_STATE_COMMITTED, 0, now);
+    pendings->buckets.items[pending->bucket].count--;
+    pending->state = CS_STATE_OPEN;
+    pending->due = due;
+    pending->ended_at = 0;
+    enter_bucket(pendings, pending);
+    open_link(pendings, index);
+    cs_pendings_event(pendings, index, CS_STATE_OPEN, 0, now);
 }
 
 void cs_pendings_undo_end(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket) {

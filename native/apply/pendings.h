@@ -18,15 +18,19 @@ enum {
     CS_STATE_EXPIRED = 4,
     CS_STATE_CLAIMED = 5,
     CS_STATE_REFUNDED = 6,
-    CS_STATE_FORGOTTEN = 7
+    CS_STATE_FORGOTTEN = 7,
+    CS_STATE_PREPARED = 8,        /* the debit half of a run over shards, not yet decided */
+    CS_STATE_PREPARED_CREDIT = 9, /* its credit half; debit_account is then the channel account of the payer's shard */
+    CS_STATE_COMMITTED = 10,      /* an event only: a prepared pending leaves its bucket and is created in another */
+    CS_STATE_ABORTED = 11
 };
 
 typedef struct {
     cs_u128 debit_account, id, credit_account, amount, posted, user_data;
     uint8_t digest[32];  /* of the record that made it */
-    uint8_t binding[32]; /* the record's; of a claimed lock the preimage */
-    uint64_t due;        /* instant of the timeout, 0 = never; of a lock its timelock */
-    uint64_t expires_at, ended_at;
+    uint8_t binding[32]; /* the record's; of a claimed lock the preimage; of what a run over shards made its T_run */
+    uint64_t due;        /* instant of the timeout, 0 = never; of a lock its timelock; of a half the run's deadline */
+    uint64_t expires_at, ended_at; /* ended_at: of a prepared half the record's until */
     uint32_t ledger, key_lineage;
     uint16_t flags, code;
     uint8_t state, zero[3];
@@ -43,10 +47,10 @@ _Static_assert(offsetof(cs_pending, due) == 160 && offsetof(cs_pending, debit_in
 
 typedef struct {
     cs_pending *items;
-    uint64_t capacity, count, open_count, open_lock_count;
+    uint64_t capacity, count, open_count, open_lock_count; /* open_lock_count: prepared halves among them */
     uint32_t used, free_first;  /* free ones are threaded by made_after */
     uint32_t made_first, made_last;
-    cs_table table, hashlocks;  /* hashlocks: the first open lock of each (hashlock, function) */
+    cs_table table, hashlocks;  /* hashlocks: the first open lock of each (hashlock, function), or half of each run */
     cs_heap due, locks;
     cs_buckets buckets, forget;
     cs_chain chain;
@@ -59,7 +63,8 @@ void cs_pendings_free(cs_pendings *pendings);
 /* Make room for `more` further pendings, and for this many to end in the same log record. */
 int cs_pendings_reserve(cs_pendings *pendings, uint64_t more, uint64_t ending);
 uint32_t cs_pendings_find(const cs_pendings *pendings, cs_u128 debit_account, cs_u128 id);
-uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashlock[32], int sm3);
+/* The first open lock of a hashlock, or prepared half of a run, whose hashlock is T_run. */
+uint32_t cs_pendings_find_locks(const cs_pendings *pendings, const uint8_t hashlock[32], int function);
 
 /* Copy one in: an open one into all indexes, an ended one (when loading) without its forget bucket. No event. */
 uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending);
@@ -67,6 +72,8 @@ uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending);
 void cs_pendings_undo_insert(cs_pendings *pendings, uint32_t index);
 /* End an open one; no event. ended_at, posted and state are set here. */
 void cs_pendings_end(cs_pendings *pendings, uint32_t index, uint8_t state, cs_u128 posted, uint64_t now, uint64_t forget_bucket);
+/* Let a prepared pending be an open one that is due then; with its events. */
+void cs_pendings_commit(cs_pendings *pendings, uint32_t index, uint64_t due, uint64_t now);
 /* Open again the one that ended last; never a lock. */
 void cs_pendings_undo_end(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket);
 void cs_pendings_queue_forget(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket);
@@ -77,6 +84,28 @@ uint64_t cs_pendings_forgettable(const cs_pendings *pendings, uint64_t bucket_nu
 void cs_pendings_event(cs_pendings *pendings, uint32_t index, uint16_t event, cs_u128 posted, uint64_t now);
 uint64_t cs_pendings_bytes(const cs_pendings *pendings);
 
+/* Which of the lists an item of that table is in. */
+enum { CS_LOCK_SHA256 = 0, CS_LOCK_SM3 = 1, CS_LOCK_RUN = 2 };
+
+static inline int cs_pending_is_prepared(const cs_pending *pending) {
+    return pending->state == CS_STATE_PREPARED || pending->state == CS_STATE_PREPARED_CREDIT;
+}
+
+/* Whether its amount is reserved. */
+static inline int cs_pending_is_open(const cs_pending *pending) {
+    return pending->state == CS_STATE_OPEN || cs_pending_is_prepared(pending);
+}
+
+/* Whether there is, or was, a pending or lock that requests may end. */
+static inline int cs_pending_was_made(const cs_pending *pending) {
+    return pending->state != CS_STATE_PREPARED && (pending->flags & CS_FLAG_KIND) != CS_KIND_PLAIN;
+}
+
 static inline int cs_pending_is_lock(const cs_pending *pending) { return (pending->flags & CS_FLAG_KIND) == CS_KIND_LOCK; }
+
+/* Whether the relay ends it: a lock, or the half of a run. */
+static inline int cs_pending_waits(const cs_pending *pending) {
+    return cs_pending_is_lock(pending) || cs_pending_is_prepared(pending);
+}
 
 #endif

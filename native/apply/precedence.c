@@ -26,7 +26,8 @@ static uint16_t malformed_flags(const cs_record *record, int in_run) {
     if ((record->flags & CS_FLAG_MANDATE) != 0) {
         return CS_MANDATE_UNSUPPORTED;
     }
-    if ((record->flags & ~(CS_FLAG_KIND | ALLOWED[kind])) != 0 || (in_run && kind >= CS_KIND_CLAIM)) {
+    if ((record->flags & ~(CS_FLAG_KIND | ALLOWED[kind])) != 0 || (in_run && kind >= CS_KIND_CLAIM) ||
+        (in_run == CS_OVER_SHARDS && kind > CS_KIND_PENDING)) {
         return CS_KIND_FLAG_NOT_ALLOWED;
     }
     return 0;
@@ -135,10 +136,20 @@ uint32_t cs_find_identical(const cs_state *state, const cs_request *request) {
 
 static int is_done(uint16_t code) { return code < CS_RESERVED_FLAG_SET; }
 
+/* A prepared half is known at least as long as its id (LEDGER-96). */
+static uint16_t what_became(const cs_state *state, const cs_entry *entry) {
+    uint32_t half = cs_pendings_find(&state->pendings, entry->record.debit_account, entry->record.id);
+    if (half == CS_NONE || state->pendings.items[half].state == CS_STATE_PREPARED) {
+        return CS_PREPARED;
+    }
+    return state->pendings.items[half].state == CS_STATE_ABORTED ? CS_ABORTED : CS_COMMITTED;
+}
+
 uint16_t cs_repeat(const cs_state *state, cs_request *request, uint32_t entry) {
-    request->first_code = state->window.items[entry].code;
-    request->first_time = state->window.items[entry].time;
-    return is_done(request->first_code) ? CS_EXISTS : CS_ID_ALREADY_FAILED;
+    const cs_entry *known = &state->window.items[entry];
+    request->first_code = known->code == CS_PREPARED ? what_became(state, known) : known->code;
+    request->first_time = known->time;
+    return is_done(request->first_code) && request->first_code != CS_ABORTED ? CS_EXISTS : CS_ID_ALREADY_FAILED;
 }
 
 /* Step 18: whose key this is, the debit account's or, to end a pending, the credit account's. */
@@ -218,7 +229,7 @@ static uint16_t known_otherwise(const cs_state *state, cs_request *request) {
         return record->expires_at <= known->record.expires_at ? cs_repeat(state, request, entry)
                                                               : CS_EXISTS_WITH_DIFFERENT_EXPIRES_AT;
     }
-    if (kind == CS_KIND_PENDING || kind == CS_KIND_LOCK) {
+    if (kind == CS_KIND_PENDING || kind == CS_KIND_LOCK || request->run != NULL) {
         uint32_t pending = cs_pendings_find(&state->pendings, record->debit_account, record->id);
         if (pending != CS_NONE && state->pendings.items[pending].expires_at != record->expires_at) {
             return CS_EXISTS_WITH_DIFFERENT_EXPIRES_AT;
@@ -232,7 +243,7 @@ static uint16_t wrong_time(const cs_state *state, const cs_request *request) {
     if (request->now > expires_at + cs_window_ns(&state->ledgers[request->ledger_index])) {
         return CS_TOO_OLD;
     }
-    if (request->now > expires_at) {
+    if (request->now > expires_at || (request->run != NULL && request->deadline <= state->relay_time)) {
         return CS_EXPIRED;
     }
     return expires_at >= valid_for && request->now < expires_at - valid_for ? CS_TOO_EARLY : 0;

@@ -1,7 +1,10 @@
-/* Locks end by what a relay block says: claims by its reveals, then refunds by its time (LEDGER-40, LEDGER-12). */
+/* Locks end by what a relay block says: claims by its reveals, then refunds by its time (LEDGER-40, LEDGER-12). Runs over
+ * shards are decided between the two, or aborted with the refunds (prepared.c). */
 #include "apply/prepare.h"
 #include "apply/state.h"
-#include "merkle/hash.h"
+#include "merkle/many.h"
+
+enum { HASHED_AT_ONCE = 16 };
 
 static const char CLAIM_ID[] = "clearspan/claim/1";
 static const char REFUND_ID[] = "clearspan/refund/1";
@@ -92,20 +95,26 @@ static void claim(cs_state *state, uint32_t index, const uint8_t preimage[32], u
     cs_decisions_add(&state->decisions, digest, now, CS_CLAIMED);
 }
 
-static void hash_preimage(uint8_t out[32], const uint8_t *preimage, int sm3) {
-    if (sm3) {
-        cs_sm3(out, preimage, 32);
-    } else {
-        cs_sha256(out, preimage, 32);
-    }
+/* The hashlocks that some preimages open, under SHA-256 and under SM3. */
+typedef struct {
+    uint8_t of[2][HASHED_AT_ONCE][32];
+} hashlocks;
+
+/* Those of the preimages from `first` on; returns how many they are. */
+static uint32_t hash_preimages(hashlocks *locks, const uint8_t *preimages, uint32_t first, uint32_t count) {
+    const uint32_t some = count - first < HASHED_AT_ONCE ? count - first : HASHED_AT_ONCE;
+    cs_hash_rows(CS_HASH_SHA256, locks->of[0][0], preimages + 32 * (size_t)first, 32, 32, some);
+    cs_hash_rows(CS_HASH_SM3, locks->of[1][0], preimages + 32 * (size_t)first, 32, 32, some);
+    return some;
 }
 
-/* A reveal that stands twice in a block walks its locks once: what it left is past its timelock. */
-static void reveal(cs_state *state, const uint8_t preimage[32], uint64_t height, uint64_t relay_time, uint64_t now) {
-    for (int sm3 = 0; sm3 < 2; sm3++) {
-        uint8_t hashlock[32];
-        hash_preimage(hashlock, preimage, sm3);
-        uint32_t index = cs_pendings_find_locks(&state->pendings, hashlock, sm3);
+/* Open the locks of place i. A reveal that stands twice in a block walks its locks once: what it left is past its
+ * timelock. */
+static void reveal(cs_state *state, const hashlocks *locks, uint32_t i, const uint8_t preimage[32], uint64_t height,
+                   uint64_t relay_time, uint64_t now) {
+    for (int function = CS_LOCK_SHA256; function <= CS_LOCK_SM3; function++) {
+        const uint8_t *hashlock = locks->of[function][i];
+        uint32_t index = cs_pendings_find_locks(&state->pendings, hashlock, function);
         if (index != CS_NONE && state->pendings.items[index].revealed_height == height) {
             continue;
         }
@@ -116,17 +125,22 @@ static void reveal(cs_state *state, const uint8_t preimage[32], uint64_t height,
             }
             index = next;
         }
-        index = cs_pendings_find_locks(&state->pendings, hashlock, sm3);
+        index = cs_pendings_find_locks(&state->pendings, hashlock, function);
         if (index != CS_NONE) {
             state->pendings.items[index].revealed_height = height;
         }
     }
 }
 
-static void refund_due(cs_state *state, uint64_t relay_time, uint64_t now) {
+/* Refund the locks, and abort the runs, whose time is over. */
+static void end_due(cs_state *state, uint64_t relay_time, uint64_t now) {
     cs_heap *locks = &state->pendings.locks;
     while (locks->count > 0 && locks->nodes[0].key <= relay_time && state->fault == 0) {
         uint32_t index = locks->nodes[0].item;
+        if (cs_pending_is_prepared(&state->pendings.items[index])) {
+            cs_abort_half(state, index, now);
+            continue;
+        }
         cs_record record;
         uint8_t digest[32];
         cs_derive(state, &state->pendings.items[index], NULL, &record, digest);
@@ -135,26 +149,42 @@ static void refund_due(cs_state *state, uint64_t relay_time, uint64_t now) {
     }
 }
 
-/* How many locks this block can end: what is due, and what its reveals meet. Never more than are open. */
-static uint64_t count_endings(const cs_state *state, uint64_t relay_time, const uint8_t *preimages, uint32_t count) {
+/* Those of a list from this one on, but no more than `most`. */
+static uint64_t list_length(const cs_pendings *pendings, uint32_t index, uint64_t most) {
+    uint64_t length = 0;
+    for (; index != CS_NONE && length < most; index = pendings->items[index].same_after) {
+        length++;
+    }
+    return length;
+}
+
+/* How many locks and halves this block can end: what is due, and what its reveals and decisions meet. Never more than
+ * are open. *committing: halves that its decisions meet. */
+static uint64_t count_endings(const cs_state *state, uint64_t relay_time, const uint8_t *preimages, uint32_t count,
+                              const uint8_t *runs, uint32_t run_count, uint64_t *committing) {
     const cs_pendings *pendings = &state->pendings;
     uint64_t open = pendings->open_lock_count, endings = 0;
     for (uint64_t i = 0; i < pendings->locks.count; i++) {
         endings += pendings->locks.nodes[i].key <= relay_time;
     }
-    for (uint64_t i = 0; i < 2 * (uint64_t)count && open > 0; i++) {
-        uint8_t hashlock[32];
-        hash_preimage(hashlock, preimages + 32 * (i / 2), (int)(i % 2));
-        uint32_t index = cs_pendings_find_locks(pendings, hashlock, (int)(i % 2));
-        for (; index != CS_NONE && endings < open; index = pendings->items[index].same_after) {
-            endings++;
+    for (uint32_t first = 0, some; first < count && open > 0; first += some) {
+        hashlocks locks;
+        some = hash_preimages(&locks, preimages, first, count);
+        for (uint32_t i = 0; i < 2 * some; i++) {
+            uint32_t index = cs_pendings_find_locks(pendings, locks.of[i % 2][i / 2], (int)(i % 2));
+            endings += list_length(pendings, index, open - endings);
         }
     }
-    return endings;
+    *committing = 0;
+    for (uint32_t i = 0; i < run_count && *committing < open; i++) {
+        uint32_t index = cs_pendings_find_locks(pendings, runs + 32 * (size_t)i, CS_LOCK_RUN);
+        *committing += list_length(pendings, index, open - *committing);
+    }
+    return endings + *committing < open ? endings + *committing : open;
 }
 
 int cs_apply_relay(cs_state *state, uint64_t height, uint64_t relay_time, const uint8_t *preimages, uint32_t count,
-                   uint64_t now) {
+                   const uint8_t *runs, uint32_t run_count, uint64_t now) {
     uint64_t time = now > state->last_time ? now : state->last_time;
     int result = cs_step_check(state, time);
     if (result == 0 && height != state->relay_height + 1) {
@@ -166,17 +196,26 @@ int cs_apply_relay(cs_state *state, uint64_t height, uint64_t relay_time, const 
     if (result != 0) {
         return result;
     }
-    uint64_t endings = count_endings(state, relay_time, preimages, count);
-    const cs_need need = {.endings = endings, .decisions = endings, .outgoing = endings};
+    uint64_t committing, endings = count_endings(state, relay_time, preimages, count, runs, run_count, &committing);
+    /* A committed pending leaves one bucket for another; a committed transfer may make two leaves. */
+    const cs_need need = {
+        .pendings = committing, .endings = endings, .decisions = endings + committing, .outgoing = endings};
     result = cs_step_reserve(state, &need, time);
     if (result != 0) {
         return result;
     }
     cs_step_begin(state, time);
-    for (uint32_t i = 0; i < count; i++) {
-        reveal(state, preimages + 32 * (size_t)i, height, relay_time, time);
+    for (uint32_t first = 0, some; first < count; first += some) {
+        hashlocks locks;
+        some = hash_preimages(&locks, preimages, first, count);
+        for (uint32_t i = 0; i < some; i++) {
+            reveal(state, &locks, i, preimages + 32 * ((size_t)first + i), height, relay_time, time);
+        }
     }
-    refund_due(state, relay_time, time);
+    for (uint32_t i = 0; i < run_count && state->fault == 0; i++) {
+        cs_commit_run(state, runs + 32 * (size_t)i, relay_time, time);
+    }
+    end_due(state, relay_time, time);
     state->relay_height = height;
     state->relay_time = relay_time;
     return cs_step_end(state, time);

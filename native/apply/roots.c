@@ -2,9 +2,14 @@
 #include <stdlib.h>
 
 #include "apply/state.h"
+#include "merkle/many.h"
 #include "merkle/merkle.h"
 
-enum { CHANNEL_LEAF_BYTES = 24, LEDGER_LEAF_BYTES = 80, PARAMETERS_LEAF_BYTES = 80 };
+enum { CHANNEL_LEAF_BYTES = 24, LEDGER_LEAF_BYTES = 80, PARAMETERS_LEAF_BYTES = 80, HASHED_AT_ONCE = 16 };
+
+static uint32_t batch_from(uint32_t first, uint32_t count) {
+    return count - first < HASHED_AT_ONCE ? count - first : HASHED_AT_ONCE;
+}
 
 void cs_accounts_root(cs_state *state, uint8_t out[32]) {
     cs_accounts_flush(&state->accounts);
@@ -31,10 +36,13 @@ int cs_channels_root(const cs_state *state, uint8_t out[32]) {
     if (hashes == NULL) {
         return CS_NO_MEMORY;
     }
-    for (uint32_t i = 0; i < state->peer_count; i++) {
-        uint8_t leaf[CHANNEL_LEAF_BYTES];
-        channel_leaf(&state->peers[i], leaf);
-        cs_leaf_hash(state->suite, hashes + 32 * (size_t)i, leaf, sizeof leaf);
+    for (uint32_t first = 0; first < state->peer_count; first += HASHED_AT_ONCE) {
+        uint8_t leaves[HASHED_AT_ONCE][CHANNEL_LEAF_BYTES];
+        const uint32_t some = batch_from(first, state->peer_count);
+        for (uint32_t i = 0; i < some; i++) {
+            channel_leaf(&state->peers[first + i], leaves[i]);
+        }
+        cs_leaf_hash_rows(state->suite, hashes + 32 * (size_t)first, leaves, CHANNEL_LEAF_BYTES, CHANNEL_LEAF_BYTES, some);
     }
     cs_merkle_root(state->suite, out, hashes, state->peer_count);
     free(hashes);
@@ -55,10 +63,13 @@ int cs_ledgers_root(const cs_state *state, uint8_t out[32]) {
     if (hashes == NULL) {
         return CS_NO_MEMORY;
     }
-    for (uint32_t i = 0; i < state->ledger_count; i++) {
-        uint8_t leaf[LEDGER_LEAF_BYTES];
-        ledger_leaf(&state->ledgers[i], leaf);
-        cs_leaf_hash(state->suite, hashes + 32 * (size_t)i, leaf, sizeof leaf);
+    for (uint32_t first = 0; first < state->ledger_count; first += HASHED_AT_ONCE) {
+        uint8_t leaves[HASHED_AT_ONCE][LEDGER_LEAF_BYTES];
+        const uint32_t some = batch_from(first, state->ledger_count);
+        for (uint32_t i = 0; i < some; i++) {
+            ledger_leaf(&state->ledgers[first + i], leaves[i]);
+        }
+        cs_leaf_hash_rows(state->suite, hashes + 32 * (size_t)first, leaves, LEDGER_LEAF_BYTES, LEDGER_LEAF_BYTES, some);
     }
     cs_merkle_root(state->suite, out, hashes, state->ledger_count);
     free(hashes);

@@ -23,6 +23,9 @@
 #define CS_FAULT_LEDGER_TOTAL (-7)     /* a ledger's total left 128 bits */
 #define CS_FAULT_CONSERVATION (-8)     /* a release of more than is reserved */
 #define CS_BYTES_INVALID (-9)          /* bytes of a checkpoint that no state has */
+#define CS_FAULT_RUN_HELD (-10)        /* another step while a run is held */
+#define CS_FAULT_RUN_SHAPE (-11)       /* records that are not one closed run of allowed length */
+#define CS_FAULT_RUN_DECISION (-12)    /* a decision that the held run does not allow */
 
 #define CS_LOCAL UINT16_MAX /* in slot_peer: the slot is this shard's */
 
@@ -52,6 +55,28 @@ typedef struct {
 
 enum { CS_UNDO_MOVE, CS_UNDO_RESERVE, CS_UNDO_END, CS_UNDO_ENTRY };
 
+/* What one shard makes of a run over shards (LEDGER-91). */
+enum {
+    CS_RUN_PREPARED = 0,    /* every half that is here */
+    CS_RUN_MALFORMED = 1,   /* LEDGER-20 b */
+    CS_RUN_KNOWN = 2,       /* a member with its debit half here was decided before */
+    CS_RUN_UNDECIDABLE = 3, /* no relay block was ever consumed: nobody would decide it */
+    CS_RUN_NO_ROOM = 4,     /* window or pendings are full */
+    CS_RUN_DEBIT = 5,       /* the debit half of `member` is refused */
+    CS_RUN_CREDIT = 6       /* the credit half of `member` is refused */
+};
+typedef struct {
+    uint32_t status, member; /* member: CS_NONE but for 1 and 4 to 6 */
+    uint16_t code;           /* with which it is refused, else 0 */
+} cs_run_view;
+
+typedef struct {
+    int is_held;
+    cs_run_view view;
+    uint32_t count, judged; /* judged: members from the first on whose debit half, if here, was looked at whole */
+    uint64_t now;
+} cs_held;
+
 typedef struct {
     uint32_t suite, shard, slot_map_version;
     uint8_t genesis_hash[32], transfer_prefix[32];
@@ -75,6 +100,7 @@ typedef struct {
     int in_run;
     struct cs_request *requests; /* the members of the run in progress */
     uint64_t requests_capacity;
+    cs_held held; /* the run over shards that waits for its decision */
 } cs_state;
 
 typedef struct {
@@ -107,9 +133,19 @@ int cs_apply_batch(cs_state *state, const uint8_t *messages, const uint8_t *dige
                    uint64_t now, const cs_answers *answers);
 int cs_apply_credits(cs_state *state, uint32_t peer, const uint8_t *messages, uint32_t count, uint64_t now,
                      uint16_t *codes);
+/* preimages count x 32, runs run_count x 32: the T_run of each that is committed, in the block's order. */
 int cs_apply_relay(cs_state *state, uint64_t height, uint64_t relay_time, const uint8_t *preimages, uint32_t count,
-                   uint64_t now);
+                   const uint8_t *runs, uint32_t run_count, uint64_t now);
 int cs_apply_sweep(cs_state *state, uint64_t now);
+/* A linked run over shards in two calls that are one log record (prepared.c). The first sweeps and prepares the halves
+ * that are here, and answers each member that has one (codes 0 elsewhere); messages and digests stay until the second,
+ * which keeps the halves, or takes them back and burns the id of `member` (CS_NONE: of none) if the code burns. */
+int cs_hold_run(cs_state *state, const uint8_t *messages, const uint8_t *digests, const uint8_t *verdicts, uint32_t n,
+                uint64_t now, const cs_answers *answers, cs_run_view *view);
+int cs_decide_run(cs_state *state, int keeps, uint32_t member, uint16_t code);
+/* How many debit halves wait for the relay; unless out is NULL it gets a row for each: T_run 32, digest 32, deadline 8. */
+enum { CS_PREPARED_BYTES = 72 };
+uint64_t cs_prepared(const cs_state *state, uint8_t *out);
 
 /* Accounts and keys, for the admin step. The index, or CS_NO_MEMORY; the id is not registered. */
 int64_t cs_open_account(cs_state *state, const cs_account *account);
@@ -156,6 +192,8 @@ typedef struct cs_request {
     uint32_t key_lineage;
     uint64_t now;
     uint8_t verdict;
+    const uint8_t *run;  /* T_run of a run over shards, else NULL */
+    uint64_t deadline;   /* of that run, in relay time */
     uint16_t first_code; /* set with the codes that repeat an answer */
     uint64_t first_time;
 } cs_request;
@@ -186,7 +224,9 @@ int cs_step_reserve(cs_state *state, const cs_need *need, uint64_t now);
 void cs_step_begin(cs_state *state, uint64_t now);
 int cs_step_end(cs_state *state, uint64_t now);
 
-/* Steps 1-11 of the precedence: 0, or the code. in_run: as a member of a run. Sets request->ledger_index. */
+/* How a record stands in its batch. */
+enum { CS_ALONE = 0, CS_IN_RUN = 1, CS_OVER_SHARDS = 2 };
+/* Steps 1-11 of the precedence: 0, or the code. in_run: one of the above. Sets request->ledger_index. */
 uint16_t cs_malformed(const cs_state *state, cs_request *request, int in_run);
 /* Step 13: the entry of this very record, or CS_NONE. */
 uint32_t cs_find_identical(const cs_state *state, const cs_request *request);
@@ -200,6 +240,14 @@ void cs_record_decision(cs_state *state, const cs_request *request, uint16_t cod
 uint16_t cs_answer_derived(const cs_state *state, cs_request *request);
 /* Steps of the state rules (transfers.c). */
 uint16_t cs_make(cs_state *state, cs_request *request);
+/* Prepare the credit half of a plain member whose payer is on another shard (prepared.c): CS_PREPARED_CREDIT, or why not. */
+uint16_t cs_prepare_credit(cs_state *state, const cs_request *request);
+/* The rules of a payee that is here: 0 with *index set, or the code. */
+uint16_t cs_check_payee(const cs_state *state, const cs_record *record, uint32_t *index);
+int cs_exceeds_balance_max(const cs_account *credit, cs_u128 amount);
+/* End the prepared halves of a run that a relay block commits, and one whose deadline has passed. */
+void cs_commit_run(cs_state *state, const uint8_t run[32], uint64_t relay_time, uint64_t now);
+void cs_abort_half(cs_state *state, uint32_t index, uint64_t now);
 uint16_t cs_end_pending(cs_state *state, cs_request *request);
 uint16_t cs_cancel(cs_state *state, cs_request *request);
 /* The run of the first `count` of state->requests, which hold record, digest, verdict and now. */

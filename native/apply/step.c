@@ -68,6 +68,9 @@ int cs_step_check(const cs_state *state, uint64_t now) {
     if (state->fault != 0) {
         return state->fault;
     }
+    if (state->held.is_held) {
+        return CS_FAULT_RUN_HELD;
+    }
     return now < state->last_time || now > CS_TIME_MAX ? CS_FAULT_TIME : 0;
 }
 

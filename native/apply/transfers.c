@@ -25,6 +25,18 @@ static uint16_t check_debit(const cs_account *debit, const cs_request *request) 
     return is_frozen(debit, request->now) ? CS_DEBIT_ACCOUNT_FROZEN : 0;
 }
 
+uint16_t cs_check_payee(const cs_state *state, const cs_record *record, uint32_t *index) {
+    *index = cs_accounts_find(&state->accounts, record->credit_account);
+    if (*index == CS_NONE) {
+        return CS_CREDIT_ACCOUNT_NOT_FOUND;
+    }
+    const cs_account *credit = &state->accounts.items[*index];
+    if (credit->ledger != record->ledger) {
+        return CS_CREDIT_ACCOUNT_OTHER_LEDGER;
+    }
+    return (credit->flags & CS_ACCOUNT_IS_CLOSED) != 0 ? CS_CREDIT_ACCOUNT_CLOSED : 0;
+}
+
 static uint16_t find_credit(const cs_state *state, const cs_request *request, sides *found) {
     const cs_record *record = request->record;
     found->peer = state->slot_peer[cs_slot(record->credit_account)];
@@ -32,20 +44,17 @@ static uint16_t find_credit(const cs_state *state, const cs_request *request, si
         found->credit_index = channel_account(state, request->ledger_index, found->peer);
         return 0;
     }
-    found->credit_index = cs_accounts_find(&state->accounts, record->credit_account);
-    if (found->credit_index == CS_NONE) {
-        return CS_CREDIT_ACCOUNT_NOT_FOUND;
-    }
-    const cs_account *credit = &state->accounts.items[found->credit_index];
-    if (credit->ledger != record->ledger) {
-        return CS_CREDIT_ACCOUNT_OTHER_LEDGER;
-    }
-    return (credit->flags & CS_ACCOUNT_IS_CLOSED) != 0 ? CS_CREDIT_ACCOUNT_CLOSED : 0;
+    return cs_check_payee(state, record, &found->credit_index);
 }
 
 static int timelock_too_soon(const cs_state *state, const cs_request *request) {
     uint64_t least = request->now + state->ledgers[request->ledger_index].lock_min_s * CS_SECOND_NS;
     return request->record->until < least || request->record->until <= state->relay_time;
+}
+
+int cs_exceeds_balance_max(const cs_account *credit, cs_u128 amount) {
+    return credit->balance_max > 0 && !cs_sums_within(credit->credits_posted + credit->credits_pending, amount,
+                                                      credit->balance_max, credit->debits_posted);
 }
 
 /* Rules e to g: no sum below can wrap, because the ledger's total was held to 2^127 - 1 first. */
@@ -61,12 +70,7 @@ static uint16_t check_amount(const cs_state *state, const cs_request *request, c
         !cs_sums_within(debit->debits_pending + debit->debits_posted, amount, debit->credits_posted, debit->credit_limit)) {
         return CS_INSUFFICIENT_FUNDS;
     }
-    if (found->peer == CS_LOCAL && credit->balance_max > 0 &&
-        !cs_sums_within(credit->credits_posted + credit->credits_pending, amount, credit->balance_max,
-                        credit->debits_posted)) {
-        return CS_EXCEEDS_BALANCE_MAX;
-    }
-    return 0;
+    return found->peer == CS_LOCAL && cs_exceeds_balance_max(credit, amount) ? CS_EXCEEDS_BALANCE_MAX : 0;
 }
 
 static void send_credit(cs_state *state, const cs_request *request, uint32_t peer) {
@@ -103,7 +107,14 @@ static void make_pending(cs_state *state, const cs_request *request, const sides
                           .ledger_index = request->ledger_index};
     memcpy(pending.digest, request->digest, 32);
     memcpy(pending.binding, record->binding, 32);
-    cs_pendings_event(&state->pendings, cs_reserve_pending(state, &pending), CS_STATE_OPEN, 0, request->now);
+    if (request->run != NULL) {
+        /* The debit half of a run over shards: the relay decides it by the run's deadline (LEDGER-93). */
+        pending.due = request->deadline;
+        pending.ended_at = record->until;
+        pending.state = CS_STATE_PREPARED;
+        memcpy(pending.binding, request->run, 32);
+    }
+    cs_pendings_event(&state->pendings, cs_reserve_pending(state, &pending), pending.state, 0, request->now);
 }
 
 uint16_t cs_make(cs_state *state, cs_request *request) {
@@ -127,9 +138,9 @@ uint16_t cs_make(cs_state *state, cs_request *request) {
     if (code != 0) {
         return code;
     }
-    if (kind != CS_KIND_PLAIN) {
+    if (kind != CS_KIND_PLAIN || request->run != NULL) {
         make_pending(state, request, &found);
-        return CS_CREATED;
+        return request->run != NULL ? CS_PREPARED : CS_CREATED;
     }
     cs_move(state, request->ledger_index, found.debit_index, found.credit_index, request->record->amount);
     if (found.peer == CS_LOCAL) {
@@ -144,6 +155,7 @@ static uint16_t code_of_ended(uint8_t state) {
     case CS_STATE_POSTED:
         return CS_PENDING_ALREADY_POSTED;
     case CS_STATE_VOIDED:
+    case CS_STATE_ABORTED:
         return CS_PENDING_ALREADY_VOIDED;
     default:
         return CS_PENDING_EXPIRED;
@@ -191,7 +203,7 @@ uint16_t cs_end_pending(cs_state *state, cs_request *request) {
     const cs_record *record = request->record;
     int posts = (record->flags & CS_FLAG_KIND) == CS_KIND_POST;
     uint32_t index = cs_pendings_find(&state->pendings, record->debit_account, record->reference);
-    if (index == CS_NONE) {
+    if (index == CS_NONE || !cs_pending_was_made(&state->pendings.items[index])) {
         return CS_PENDING_NOT_FOUND;
     }
     const cs_pending *pending = &state->pendings.items[index];

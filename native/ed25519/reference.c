@@ -5,11 +5,12 @@
  * without them. Signing walks B's multiples in radix 16, four doublings in all. */
 #include "ed25519/ed25519.h"
 
+#include "common/wipe.h"
 #include "ed25519/field.h"
 #include "ed25519/group.h"
+#include "ed25519/lanes.h"
 #include "ed25519/scalar.h"
 #include "ed25519/tables.h"
-#include "ed25519/wipe.h"
 #include "sha2/sha512.h"
 
 /* sum += [digit]P for a digit of the recoding and the odd multiples of P. */
@@ -126,6 +127,19 @@ const char *cs_ed25519_strerror(int reason)
     default:
         return "unknown";
     }
+}
+
+int cs_ed25519_equation_holds(const single_item *item)
+{
+    point sum;
+    completed difference;
+    cs_ed25519_affine commitment;
+    memcpy(&commitment, item->commitment, sizeof commitment);
+    combine_variable_time(&sum, item->response, item->challenge, item->key);
+    point_subtract_affine(&difference, &sum, &commitment);
+    completed_to_projective(&sum, &difference);
+    point_multiply_by_cofactor(&sum);
+    return point_is_identity(&sum);
 }
 
 /* out = SHA-512(a || b || message) modulo L, for two 32-byte prefixes; b may be NULL. */

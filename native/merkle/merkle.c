@@ -3,16 +3,44 @@
 
 #include <string.h>
 
+#include "merkle/many.h"
+
+/* Leaves of a subtree that is reduced level by level, in lanes; the room is for one of its levels. */
+enum { CHUNK_LEAVES = 2048, CHUNK_BYTES = CHUNK_LEAVES / 2 * 32 };
+
+/* The next level of a tree, in place or elsewhere: a last node without a right neighbour rises unchanged. */
+static size_t raise_level(uint32_t suite, uint8_t *above, const uint8_t *below, size_t nodes) {
+    cs_node_hash_rows(suite, above, below, nodes / 2);
+    if (nodes % 2 != 0) {
+        memmove(above + 32 * (nodes / 2), below + 32 * (nodes - 1), 32);
+    }
+    return (nodes + 1) / 2;
+}
+
+/* The root of 1 to CHUNK_LEAVES leaves. */
+static void chunk_root(uint32_t suite, uint8_t out[32], const uint8_t *leaf_hashes, size_t count) {
+    uint8_t level[CHUNK_BYTES];
+    const uint8_t *top = leaf_hashes;
+    while (count > 1) {
+        count = raise_level(suite, level, top, count);
+        top = level;
+    }
+    memcpy(out, top, 32);
+}
+
 void cs_merkle_root(uint32_t suite, uint8_t out[32], const uint8_t *leaf_hashes, uint64_t count) {
-    /* Roots of the perfect subtrees to the left, one for each set bit of the number of leaves seen. */
+    /* Roots of the perfect trees of chunks to the left, one for each set bit of the number of chunks seen. Only the last
+     * chunk is smaller than the others, and so it hangs where its leaves would. */
     uint8_t peaks[CS_MERKLE_PATH_MAX][32];
+    const uint64_t chunks = (count + CHUNK_LEAVES - 1) / CHUNK_LEAVES;
     unsigned used = 0;
     if (count == 0) {
         cs_hash(suite, out, NULL, 0);
         return;
     }
-    for (uint64_t i = 0; i < count; i++) {
-        memcpy(peaks[used++], leaf_hashes + 32 * i, 32);
+    for (uint64_t i = 0; i < chunks; i++) {
+        const uint64_t first = CHUNK_LEAVES * i, left = count - first;
+        chunk_root(suite, peaks[used++], leaf_hashes + 32 * first, left < CHUNK_LEAVES ? (size_t)left : CHUNK_LEAVES);
         for (uint64_t seen = i; seen & 1; seen >>= 1) {
             used--;
             cs_node_hash(suite, peaks[used - 1], peaks[used - 1], peaks[used]);

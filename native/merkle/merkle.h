@@ -1,7 +1,7 @@
 /* RFC 6962 Merkle trees over an array of leaf hashes (made with cs_leaf_hash), 32 bytes each, packed.
  *
  * A tree of n > 1 leaves splits at the largest power of two below n. The root of no leaves is the hash of nothing.
- * Nothing allocates; out must not alias an input.
+ * Levels are hashed in lanes (many.h). Nothing allocates, up to 40 KiB of stack are used; out must not alias an input.
  */
 #ifndef CS_MERKLE_H
 #define CS_MERKLE_H

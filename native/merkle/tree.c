@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "merkle/many.h"
+
+enum { REFRESHED_AT_ONCE = 64 }; /* inner nodes; a multiple of the lanes */
+
 void cs_tree_init(cs_tree *tree, uint32_t suite) {
     memset(tree, 0, sizeof *tree);
     tree->suite = suite;
@@ -81,6 +85,24 @@ void cs_tree_set(cs_tree *tree, uint64_t index, const uint8_t leaf_hash[32]) {
 
 void cs_tree_append(cs_tree *tree, const uint8_t leaf_hash[32]) { cs_tree_set(tree, tree->count++, leaf_hash); }
 
+/* Write these parents, at most REFRESHED_AT_ONCE, anew from the level below, which has this many nodes. */
+static void refresh_parents(uint32_t suite, const uint8_t *below, uint64_t nodes, uint8_t *above, const uint64_t *parents,
+                            size_t count) {
+    const uint8_t *pairs[REFRESHED_AT_ONCE];
+    uint8_t *out[REFRESHED_AT_ONCE];
+    size_t paired = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *pair = below + 64 * parents[i];
+        if (2 * parents[i] + 1 < nodes) {
+            pairs[paired] = pair;
+            out[paired++] = above + 32 * parents[i];
+        } else {
+            memcpy(above + 32 * parents[i], pair, 32);
+        }
+    }
+    cs_node_hash_many(suite, out, pairs, paired);
+}
+
 /* Bring the inner nodes up to date. At each level the list of changed nodes becomes the list of their parents, in
  * place: a parent is written no later than its first child was read. */
 static void refresh(cs_tree *tree) {
@@ -99,16 +121,14 @@ static void refresh(cs_tree *tree) {
         uint64_t fresh = 0;
         for (uint64_t i = 0; i < changed; i++) {
             uint64_t parent = list[i] / 2;
-            const uint8_t *left = below + 64 * parent;
-            if (!mark(parents, parent)) {
-                continue;
+            if (mark(parents, parent)) {
+                list[fresh++] = parent;
             }
-            if (2 * parent + 1 < nodes) {
-                cs_node_hash(tree->suite, above + 32 * parent, left, left + 32);
-            } else {
-                memcpy(above + 32 * parent, left, 32);
-            }
-            list[fresh++] = parent;
+        }
+        for (uint64_t first = 0; first < fresh; first += REFRESHED_AT_ONCE) {
+            uint64_t left = fresh - first;
+            size_t count = left < REFRESHED_AT_ONCE ? (size_t)left : REFRESHED_AT_ONCE;
+            refresh_parents(tree->suite, below, nodes, above, list + first, count);
         }
         for (uint64_t i = 0; i < fresh; i++) {
             unmark(parents, list[i]);

@@ -1,8 +1,8 @@
 /* A Merkle tree whose leaves are appended and updated in place; its root equals cs_merkle_root of its leaf hashes.
  *
  * All inner nodes are kept (about 73 bytes for each reserved leaf). A root after k changed leaves costs at most
- * k * log2(n) node hashes, each inner node at most once, and nothing else of the tree is read. cs_tree_reserve alone
- * allocates, so that applying a batch cannot fail halfway.
+ * k * log2(n) node hashes, level by level and in lanes, each inner node at most once, and nothing else is read.
+ * cs_tree_reserve alone allocates, so that applying a batch cannot fail halfway.
  */
 #ifndef CS_MERKLE_TREE_H
 #define CS_MERKLE_TREE_H

@@ -1,7 +1,13 @@
-/* The scalar SHA-256: sixteen rounds unrolled, the schedule kept in a ring of sixteen words. */
+/* SHA-256 of one message. The scalar rounds: sixteen unrolled, the schedule kept in a ring of sixteen words. */
 #include "sha2/sha256.h"
 
 #include <string.h>
+
+#include "common/padding.h"
+#include "common/variant.h"
+#include "sha2/sha256_lanes.h"
+
+#define K CS_SHA256_ROUND_CONSTANTS
 
 _Static_assert(sizeof(cs_sha256_ctx) == 104, "cs_sha256_ctx has no padding");
 
@@ -9,7 +15,7 @@ const uint32_t CS_SHA256_START[8] = {
     0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au, 0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u,
 };
 
-static const uint32_t K[64] = {
+const uint32_t CS_SHA256_ROUND_CONSTANTS[64] = {
     0x428a2f98u, 0x71374491u, 0xb5c0fbcfu, 0xe9b5dba5u, 0x3956c25bu, 0x59f111f1u, 0x923f82a4u, 0xab1c5ed5u,
     0xd807aa98u, 0x12835b01u, 0x243185beu, 0x550c7dc3u, 0x72be5d74u, 0x80deb1feu, 0x9bdc06a7u, 0xc19bf174u,
     0xe49b69c1u, 0xefbe4786u, 0x0fc19dc6u, 0x240ca1ccu, 0x2de92c6fu, 0x4a7484aau, 0x5cb0a9dcu, 0x76f988dau,
@@ -59,7 +65,7 @@ static inline void store_be32(uint8_t *p, uint32_t x) {
     ROUND(c, d, e, f, g, h, a, b, word((i) + 6), (k)[(i) + 6]);                                                     \
     ROUND(b, c, d, e, f, g, h, a, word((i) + 7), (k)[(i) + 7])
 
-void cs_sha256_compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
+static void compress_scalar(uint32_t state[8], const uint8_t *blocks, size_t count) {
     for (; count > 0; count--, blocks += 64) {
         uint32_t w[16];
         uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
@@ -74,6 +80,37 @@ void cs_sha256_compress(uint32_t state[8], const uint8_t *blocks, size_t count) 
         state[0] += a, state[1] += b, state[2] += c, state[3] += d;
         state[4] += e, state[5] += f, state[6] += g, state[7] += h;
     }
+}
+
+void cs_sha256_compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
+#if defined(__x86_64__)
+    if (cs_variant_sha()) {
+        cs_sha256_compress_sha(state, blocks, count);
+        return;
+    }
+#endif
+    compress_scalar(state, blocks, count);
+}
+
+const uint32_t *cs_sha256_closing(size_t total) {
+    static _Thread_local uint32_t words[64];
+    static _Thread_local size_t kept; /* the length that words are for, plus one */
+    uint8_t block[CS_PADDED_BLOCK_BYTES];
+    if (kept == total + 1) {
+        return words;
+    }
+    kept = total + 1;
+    cs_padding(block, (total + CS_PADDING_BYTES_MIN - 1) / 64 * 64, total);
+    for (unsigned i = 0; i < 16; i++) {
+        words[i] = load_be32(block + 4 * i);
+    }
+    for (unsigned i = 16; i < 64; i++) {
+        words[i] = words[i - 16] + SMALL_0(words[i - 15]) + words[i - 7] + SMALL_1(words[i - 2]);
+    }
+    for (unsigned i = 0; i < 64; i++) {
+        words[i] += K[i];
+    }
+    return words;
 }
 
 void cs_sha256_init(cs_sha256_ctx *ctx) {
@@ -122,8 +159,27 @@ void cs_sha256_final(uint8_t out[32], cs_sha256_ctx *ctx) {
 }
 
 void cs_sha256(uint8_t out[32], const void *data, size_t n) {
-    cs_sha256_ctx ctx;
-    cs_sha256_init(&ctx);
-    cs_sha256_update(&ctx, data, n);
-    cs_sha256_final(out, &ctx);
+#if defined(__x86_64__)
+    if (cs_variant_sha()) {
+        cs_sha256_whole_sha(out, data, n);
+        return;
+    }
+#endif
+    const size_t rest = n & 63;
+    const size_t last_blocks = rest + CS_PADDING_BYTES_MIN <= 64 ? 1 : 2;
+    uint8_t last[2 * CS_PADDED_BLOCK_BYTES] = {0};
+    uint32_t state[8];
+    /* The last blocks are written first, so that they have reached the cache when they are read. */
+    if (rest > 0) {
+        memcpy(last, (const uint8_t *)data + (n - rest), rest);
+    }
+    last[rest] = 0x80;
+    store_be32(last + 64 * last_blocks - 8, (uint32_t)((uint64_t)n >> 29));
+    store_be32(last + 64 * last_blocks - 4, (uint32_t)((uint64_t)n << 3));
+    memcpy(state, CS_SHA256_START, sizeof state);
+    cs_sha256_compress(state, data, n / 64);
+    cs_sha256_compress(state, last, last_blocks);
+    for (unsigned i = 0; i < 8; i++) {
+        store_be32(out + 4 * i, state[i]);
+    }
 }

@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4), portable C11.
+/* SHA-256 (FIPS 180-4) of one message: portable C11, or the SHA extensions where common/variant.h allows them.
  *
  * Every function is total: any length, any alignment, and output may alias input. The caller owns all memory;
  * nothing allocates and nothing is global.

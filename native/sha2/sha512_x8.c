@@ -11,6 +11,7 @@
 
 #include "common/transpose8.h"
 #include "sha2/sha512.h"
+#include "sha2/sha512_stage.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -83,33 +84,6 @@ static void compress(__m512i state[8], const uint8_t *const blocks[8])
     }
 }
 
-/* Write bytes [from, from + 128) of prefix || message || padding. */
-static void stage(uint8_t block[CS_SHA512_BLOCK_BYTES], size_t from, const uint8_t *prefix, size_t prefix_bytes,
-                  const uint8_t *message, size_t message_bytes)
-{
-    const size_t total = prefix_bytes + message_bytes;
-    size_t at = 0;
-    memset(block, 0, CS_SHA512_BLOCK_BYTES);
-    if (from < prefix_bytes) { /* then from is 0: a prefix is shorter than a block */
-        memcpy(block, prefix, prefix_bytes);
-        at = prefix_bytes;
-    }
-    if (from + at < total) {
-        const size_t left = total - from - at, room = CS_SHA512_BLOCK_BYTES - at;
-        const size_t taken = left < room ? left : room;
-        memcpy(block + at, message + (from + at - prefix_bytes), taken);
-        at += taken;
-    }
-    if (from + at == total && at < CS_SHA512_BLOCK_BYTES) {
-        block[at] = 0x80;
-    }
-    if (total + 17 <= from + CS_SHA512_BLOCK_BYTES) { /* the last block: the length in bits, big-endian */
-        for (int i = 0; i < 8; i++) {
-            block[CS_SHA512_BLOCK_BYTES - 1 - i] = (uint8_t)((uint64_t)total * 8 >> (8 * i));
-        }
-    }
-}
-
 void cs_sha512_x8(uint64_t out[8][8], const uint8_t prefixes[8][CS_SHA512_X8_PREFIX_BYTES_MAX], size_t prefix_bytes,
                   const uint8_t *const messages[8], size_t message_bytes)
 {
@@ -126,7 +100,7 @@ void cs_sha512_x8(uint64_t out[8][8], const uint8_t prefixes[8][CS_SHA512_X8_PRE
             if (inside) {
                 blocks[lane] = messages[lane] + (from - prefix_bytes);
             } else {
-                stage(staged[lane], from, prefixes[lane], prefix_bytes, messages[lane], message_bytes);
+                cs_sha512_stage(staged[lane], from, prefixes[lane], prefix_bytes, messages[lane], message_bytes);
                 blocks[lane] = staged[lane];
             }
         }

@@ -1,4 +1,4 @@
-/* Loading keys and verifying, for public data: s * G + t * A with windows, and a comparison that divides nothing. */
+/* Loading keys and verifying, for public data: s * G + t * A. */
 #include <string.h>
 
 #include "sm2/curve.h"
@@ -6,14 +6,11 @@
 #include "sm2/sm2.h"
 #include "sm2/tables.h"
 #include "sm3/sm3.h"
+#include "weierstrass/verify.h"
 
-enum { CHUNK_BITS = 64, CHUNK_DIGITS = CHUNK_BITS + 1, KEY_WINDOW_BITS = 5 };
-_Static_assert(CS_SM2_CHUNKS * CHUNK_BITS == 256, "the chunks make up a scalar");
-_Static_assert(CS_SM2_MULTIPLES == 1 << (KEY_WINDOW_BITS - 2), "one multiple for each odd digit");
-_Static_assert(sizeof(cs_sm2_key) == 96 + 64 * CS_SM2_CHUNKS * CS_SM2_MULTIPLES, "a key has no padding");
+_Static_assert(sizeof(cs_sm2_key) == 96 + 64 * CS_KEY_CHUNKS * CS_KEY_MULTIPLES, "a key has no padding");
 
-/* ENTL || user id || a || b || xG || yG: what comes before the key in Z. */
-static const uint8_t Z_PREFIX[2 + 16 + 4 * 32] = {
+const uint8_t CS_SM2_Z_PREFIX[CS_SM2_Z_PREFIX_BYTES] = {
     0x00, 0x80, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36,
     0x37, 0x38, 0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -29,7 +26,7 @@ static const uint8_t Z_PREFIX[2 + 16 + 4 * 32] = {
 void cs_sm2_z_value(uint8_t z[32], const uint8_t public_key[64]) {
     cs_sm3_ctx ctx;
     cs_sm3_init(&ctx);
-    cs_sm3_update(&ctx, Z_PREFIX, sizeof Z_PREFIX);
+    cs_sm3_update(&ctx, CS_SM2_Z_PREFIX, sizeof CS_SM2_Z_PREFIX);
     cs_sm3_update(&ctx, public_key, 64);
     cs_sm3_final(z, &ctx);
 }
@@ -47,178 +44,40 @@ const char *cs_sm2_strerror(int code) {
     }
 }
 
-/* Fill the odd multiples of point, Jacobian, into row. */
-static void odd_multiples(jacobian row[CS_SM2_MULTIPLES], const jacobian *point) {
-    /* On a curve scaled so that twice the point has Z = 1, the additions are mixed ones; scaled back at the end.
-     * The doubled point's Z is the scale: (x, y) there stands for (x / Z^2, y / Z^3) here. */
-    jacobian twice;
-    affine step;
-    fe zz, zzz;
-    jacobian_double(&twice, point);
-    step.x = twice.x, step.y = twice.y;
-    fe_square(&zz, &twice.z);
-    fe_multiply(&zzz, &zz, &twice.z);
-    fe_multiply(&row[0].x, &point->x, &zz);
-    fe_multiply(&row[0].y, &point->y, &zzz);
-    row[0].z = point->z;
-    for (unsigned j = 1; j < CS_SM2_MULTIPLES; j++) {
-        row[j] = row[j - 1];
-        jacobian_add_affine(&row[j], &step);
-    }
-    for (unsigned j = 0; j < CS_SM2_MULTIPLES; j++) {
-        fe_multiply(&row[j].z, &row[j].z, &twice.z);
-    }
-}
-
-/* Make all points affine with one inversion; none is infinity, because the group's order is prime and large. */
-static void all_affine(cs_sm2_point *out, const jacobian *points, unsigned count) {
-    fe before[CS_SM2_CHUNKS * CS_SM2_MULTIPLES], inverse, own, square;
-    affine result;
-    before[0] = FE_ONE;
-    for (unsigned i = 1; i < count; i++) {
-        fe_multiply(&before[i], &before[i - 1], &points[i - 1].z);
-    }
-    fe_multiply(&inverse, &before[count - 1], &points[count - 1].z);
-    fe_invert(&inverse, &inverse);
-    for (unsigned i = count; i-- > 0;) {
-        fe_multiply(&own, &inverse, &before[i]);
-        fe_multiply(&inverse, &inverse, &points[i].z);
-        fe_square(&square, &own);
-        fe_multiply(&result.x, &points[i].x, &square);
-        fe_multiply(&square, &square, &own);
-        fe_multiply(&result.y, &points[i].y, &square);
-        affine_store(&out[i], &result);
-    }
-}
-
 int cs_sm2_key_load(cs_sm2_key *key, const uint8_t public_key[64]) {
-    uint64_t x[4], y[4];
-    affine point;
-    jacobian chunk, points[CS_SM2_CHUNKS][CS_SM2_MULTIPLES];
-    limbs_load(x, public_key);
-    limbs_load(y, public_key + 32);
-    if (!limbs_below(x, FIELD) || !limbs_below(y, FIELD)) {
+    switch (multiples_load(key->multiples, public_key)) {
+    case LOAD_RANGE:
         return CS_SM2_KEY_RANGE;
-    }
-    fe_from_limbs(&point.x, x);
-    fe_from_limbs(&point.y, y);
-    if (!affine_on_curve(&point)) {
+    case LOAD_CURVE:
         return CS_SM2_KEY_CURVE;
+    default:
+        memcpy(key->public_key, public_key, 64);
+        cs_sm2_z_value(key->z, public_key);
+        return 0;
     }
-    memcpy(key->public_key, public_key, 64);
-    cs_sm2_z_value(key->z, public_key);
-    chunk.x = point.x, chunk.y = point.y, chunk.z = FE_ONE;
-    for (unsigned i = 0; i < CS_SM2_CHUNKS; i++) {
-        odd_multiples(points[i], &chunk);
-        for (unsigned bit = 0; bit < CHUNK_BITS && i + 1 < CS_SM2_CHUNKS; bit++) {
-            jacobian_double(&chunk, &chunk);
-        }
-    }
-    all_affine(&key->multiples[0][0], &points[0][0], CS_SM2_CHUNKS * CS_SM2_MULTIPLES);
-    return 0;
-}
-
-/* Write a chunk as a sum of digits[i] * 2^i, each 0 or odd and below 16 in size, at most one of five in a row not 0. */
-static void recode_chunk(int8_t digits[CHUNK_DIGITS], uint64_t chunk) {
-    uint128 rest = chunk; /* a negative digit may carry into bit 64 */
-    for (unsigned i = 0; i < CHUNK_DIGITS; i++, rest >>= 1) {
-        int digit = 0;
-        if (rest & 1) {
-            digit = (int)(rest & 31);
-            if (digit >= 16) {
-                digit -= 32;
-                rest += (unsigned)-digit;
-            } else {
-                rest -= (unsigned)digit;
-            }
-        }
-        digits[i] = (int8_t)digit;
-    }
-}
-
-static void add_signed(jacobian *sum, const cs_sm2_point *point, int negative) {
-    affine term;
-    affine_load(&term, point);
-    if (negative) {
-        fe_negate(&term.y, &term.y);
-    }
-    jacobian_add_affine(sum, &term);
-}
-
-/* sum = t * key: the four chunks share their 64 doublings. */
-static void multiply_key(jacobian *sum, const cs_sm2_key *key, const uint64_t t[4]) {
-    int8_t digits[CS_SM2_CHUNKS][CHUNK_DIGITS];
-    for (unsigned i = 0; i < CS_SM2_CHUNKS; i++) {
-        recode_chunk(digits[i], t[i]);
-    }
-    sum->x = FE_ONE, sum->y = FE_ONE, sum->z = FE_ZERO;
-    for (unsigned bit = CHUNK_DIGITS; bit-- > 0;) {
-        jacobian_double(sum, sum);
-        for (unsigned i = 0; i < CS_SM2_CHUNKS; i++) {
-            int digit = digits[i][bit];
-            if (digit != 0) {
-                add_signed(sum, &key->multiples[i][(digit < 0 ? -digit : digit) / 2], digit < 0);
-            }
-        }
-    }
-}
-
-/* sum += s * G: one addition from each window, no doubling. */
-static void add_base(jacobian *sum, const uint64_t s[4]) {
-    int carry = 0;
-    for (unsigned i = 0; i < CS_SM2_WINDOWS; i++) {
-        unsigned bit = CS_SM2_WINDOW_BITS * i, limb = bit / 64, shift = bit % 64;
-        uint64_t bits = s[limb] >> shift;
-        if (shift > 64 - CS_SM2_WINDOW_BITS && limb < 3) {
-            bits |= s[limb + 1] << (64 - shift);
-        }
-        int digit = (int)(bits & 31) + carry;
-        carry = digit > CS_SM2_WINDOW_POINTS;
-        digit -= carry << CS_SM2_WINDOW_BITS;
-        if (digit != 0) {
-            add_signed(sum, &CS_SM2_BASE[i][(digit < 0 ? -digit : digit) - 1], digit < 0);
-        }
-    }
-}
-
-/* Whether the affine x of a finite point is this number below p: X = x * Z^2 spares the inversion. */
-static int has_x(const jacobian *point, const uint64_t x[4]) {
-    fe expected, zz;
-    fe_from_limbs(&expected, x);
-    fe_square(&zz, &point->z);
-    fe_multiply(&expected, &expected, &zz);
-    return fe_equal(&expected, &point->x);
 }
 
 int cs_sm2_verify_digest(const cs_sm2_key *key, const uint8_t signature[64], const uint8_t digest[32]) {
     uint64_t r[4], s[4], t[4], e[4], x[4];
     jacobian point;
-    carry_t carry = 0;
     limbs_load(r, signature);
     limbs_load(s, signature + 32);
-    if (limbs_are_zero(r) || limbs_are_zero(s) || !limbs_below(r, ORDER) || !limbs_below(s, ORDER)) {
+    if (!in_order(r) || !in_order(s)) {
         return 0;
     }
     order_add(t, r, s);
     if (limbs_are_zero(t)) {
         return 0;
     }
-    multiply_key(&point, key, t);
-    add_base(&point, s);
+    multiply_key(&point, key->multiples, t);
+    add_base(&point, CS_SM2_BASE, s);
     if (jacobian_is_infinity(&point)) {
         return 0;
     }
     limbs_load(e, digest);
     order_reduce(e, e);
     order_subtract(x, r, e);
-    if (has_x(&point, x)) {
-        return 1;
-    }
-    /* n is below p, so that x + n may be a coordinate too, for about one x in 2^128. */
-    for (unsigned i = 0; i < 4; i++) {
-        x[i] = add_carry(x[i], ORDER[i], &carry);
-    }
-    return carry == 0 && limbs_below(x, FIELD) && has_x(&point, x);
+    return has_x_modulo_order(&point, x);
 }
 
 int cs_sm2_verify(const cs_sm2_key *key, const uint8_t signature[64], const uint8_t *message, size_t n) {

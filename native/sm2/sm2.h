@@ -11,23 +11,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weierstrass/point.h"
+
 #define CS_SM2_KEY_RANGE (-1)    /* a coordinate of the public key is not below p */
 #define CS_SM2_KEY_CURVE (-2)    /* the public key is not a point of the curve (all zeros, for one) */
 #define CS_SM2_SECRET_RANGE (-3) /* the secret is 0, or above n - 2 */
 
-#define CS_SM2_CHUNKS 4    /* a scalar is taken in four chunks of 64 bits */
-#define CS_SM2_MULTIPLES 8 /* 1, 3, …, 15 times the key, for signed windows of 5 bits */
-
-/* An affine point; coordinates in Montgomery form, limbs from the lowest. */
-typedef struct {
-    uint64_t x[4], y[4];
-} cs_sm2_point;
+typedef cs_weierstrass_point cs_sm2_point;
 
 /* A public key ready for verifying: plain data, may be copied and shared between threads. */
 typedef struct {
     uint8_t public_key[64];
-    uint8_t z[32];                                            /* Z: SM3 of user id, curve and key */
-    cs_sm2_point multiples[CS_SM2_CHUNKS][CS_SM2_MULTIPLES]; /* [i][j] = (2j + 1) * 2^(64i) times the key */
+    uint8_t z[32];                                           /* Z: SM3 of user id, curve and key */
+    cs_sm2_point multiples[CS_KEY_CHUNKS][CS_KEY_MULTIPLES]; /* [i][j] = (2j + 1) * 2^(64i) times the key */
 } cs_sm2_key;
 
 /* Check a public key and prepare it: 0, or CS_SM2_KEY_… with key in no usable state. Costs about one verification. */

@@ -1,9 +1,10 @@
-/* Written by generate_tables.py; not edited by hand. Coordinates are in Montgomery form, limbs from the lowest. */
+/* Written by weierstrass/generate_tables.py; not edited by hand. Coordinates are in Montgomery form, limbs from the
+ * lowest. */
 #include "sm2/tables.h"
 
 #define P(x0, x1, x2, x3, y0, y1, y2, y3) {{0x##x0, 0x##x1, 0x##x2, 0x##x3}, {0x##y0, 0x##y1, 0x##y2, 0x##y3}}
 
-const cs_sm2_point CS_SM2_BASE[CS_SM2_WINDOWS][CS_SM2_WINDOW_POINTS] = {
+const cs_base_row CS_SM2_BASE[CS_BASE_WINDOWS] = {
     {
         P(61328990f418029e, 3e7981eddca6c050, d6a1ed99ac24c3c3, 91167a5ee1c13b05,
           c1354e593c2d0ddd, c1f5e5788d3295fa, 8d4cfb066e2a48f8, 63cd65d481d735bd),

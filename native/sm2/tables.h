@@ -1,13 +1,14 @@
-/* Multiples of the generator, written by generate_tables.py: CS_SM2_BASE[i][j] = (j + 1) * 2^(5i) * G. */
+/* What is the same for all keys. */
 #ifndef CS_SM2_TABLES_H
 #define CS_SM2_TABLES_H
 
-#include "sm2/sm2.h"
+#include "weierstrass/point.h"
 
-#define CS_SM2_WINDOW_BITS 5
-#define CS_SM2_WINDOWS 52 /* 260 bits: 256 and the carry of the signed digits */
-#define CS_SM2_WINDOW_POINTS 16
+/* Multiples of the generator, written by weierstrass/generate_tables.py: [i][j] = (j + 1) * 2^(5i) * G. */
+extern const cs_base_row CS_SM2_BASE[CS_BASE_WINDOWS];
 
-extern const cs_sm2_point CS_SM2_BASE[CS_SM2_WINDOWS][CS_SM2_WINDOW_POINTS];
+/* ENTL || user id || a || b || xG || yG: what comes before the key in Z. */
+enum { CS_SM2_Z_PREFIX_BYTES = 2 + 16 + 4 * 32 };
+extern const uint8_t CS_SM2_Z_PREFIX[CS_SM2_Z_PREFIX_BYTES];
 
 #endif

@@ -3,14 +3,19 @@
 
 #include <string.h>
 
+#include "common/padding.h"
+#include "sm3/sm3_lanes.h"
+
+#define T CS_SM3_ROUND_CONSTANTS
+
 _Static_assert(sizeof(cs_sm3_ctx) == 104, "cs_sm3_ctx has no padding");
 
 const uint32_t CS_SM3_START[8] = {
     0x7380166fu, 0x4914b2b9u, 0x172442d7u, 0xda8a0600u, 0xa96f30bcu, 0x163138aau, 0xe38dee4du, 0xb0fb0e4eu,
 };
 
-/* T_j rotated left by j mod 32 (5.3.3 of the standard, done ahead): T is 79cc4519 for j < 16, then 7a879d8a. */
-static const uint32_t T[64] = {
+/* 5.3.3 of the standard, done ahead: T is 79cc4519 for j < 16, then 7a879d8a. */
+const uint32_t CS_SM3_ROUND_CONSTANTS[64] = {
     0x79cc4519u, 0xf3988a32u, 0xe7311465u, 0xce6228cbu, 0x9cc45197u, 0x3988a32fu, 0x7311465eu, 0xe6228cbcu,
     0xcc451979u, 0x988a32f3u, 0x311465e7u, 0x6228cbceu, 0xc451979cu, 0x88a32f39u, 0x11465e73u, 0x228cbce6u,
     0x9d8a7a87u, 0x3b14f50fu, 0x7629ea1eu, 0xec53d43cu, 0xd8a7a879u, 0xb14f50f3u, 0x629ea1e7u, 0xc53d43ceu,
@@ -89,6 +94,29 @@ void cs_sm3_compress(uint32_t state[8], const uint8_t *blocks, size_t count) {
     }
 }
 
+const cs_sm3_words *cs_sm3_closing(size_t total) {
+    static _Thread_local cs_sm3_words expanded;
+    static _Thread_local size_t kept; /* the length that the words are for, plus one */
+    uint32_t *const words = expanded.words;
+    uint8_t block[CS_PADDED_BLOCK_BYTES];
+    if (kept == total + 1) {
+        return &expanded;
+    }
+    kept = total + 1;
+    cs_padding(block, (total + CS_PADDING_BYTES_MIN - 1) / 64 * 64, total);
+    for (unsigned i = 0; i < 16; i++) {
+        words[i] = load_be32(block + 4 * i);
+    }
+    for (unsigned i = 16; i < 68; i++) {
+        words[i] = P1(words[i - 16] ^ words[i - 9] ^ rotate_left(words[i - 3], 15)) ^ rotate_left(words[i - 13], 7) ^
+                   words[i - 6];
+    }
+    for (unsigned i = 0; i < 64; i++) {
+        expanded.mixed[i] = words[i] ^ words[i + 4];
+    }
+    return &expanded;
+}
+
 void cs_sm3_init(cs_sm3_ctx *ctx) {
     memcpy(ctx->h, CS_SM3_START, sizeof ctx->h);
     ctx->bytes = 0;
@@ -135,8 +163,21 @@ void cs_sm3_final(uint8_t out[32], cs_sm3_ctx *ctx) {
 }
 
 void cs_sm3(uint8_t out[32], const void *data, size_t n) {
-    cs_sm3_ctx ctx;
-    cs_sm3_init(&ctx);
-    cs_sm3_update(&ctx, data, n);
-    cs_sm3_final(out, &ctx);
+    const size_t rest = n & 63;
+    const size_t last_blocks = rest + CS_PADDING_BYTES_MIN <= 64 ? 1 : 2;
+    uint8_t last[2 * CS_PADDED_BLOCK_BYTES] = {0};
+    uint32_t state[8];
+    /* The last blocks are written first, so that they have reached the cache when they are read. */
+    if (rest > 0) {
+        memcpy(last, (const uint8_t *)data + (n - rest), rest);
+    }
+    last[rest] = 0x80;
+    store_be32(last + 64 * last_blocks - 8, (uint32_t)((uint64_t)n >> 29));
+    store_be32(last + 64 * last_blocks - 4, (uint32_t)((uint64_t)n << 3));
+    memcpy(state, CS_SM3_START, sizeof state);
+    cs_sm3_compress(state, data, n / 64);
+    cs_sm3_compress(state, last, last_blocks);
+    for (unsigned i = 0; i < 8; i++) {
+        store_be32(out + 4 * i, state[i]);
+    }
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import runpy
+import subprocess
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -19,6 +21,10 @@ from native.errors import KeyRejected
 from native.signatures import SUITE_ED25519
 from native.twins import ed25519 as twin
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT: Final = Path(__file__).parents[2]
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "ed25519"
 CASES: Final = json.loads((VECTORS / "cases.json").read_text(encoding="ascii"))["cases"]
 L: Final = twin.GROUP_ORDER
@@ -166,6 +172,30 @@ def test_torsion_points_are_no_keys(index: int) -> None:
     point = twin.torsion_points()[index]
     assert _kernel_fault(twin.encode(point)) == "small_order"
     assert twin.multiply(8, point)[0] == 0
+
+
+def test_no_branch_and_no_address_depends_on_a_secret(need_tool: Callable[[str, str], str], tmp_path: Path) -> None:
+    """SIG-16: under valgrind with undefined secrets, nothing that depends on one is told apart, alone and in lanes.
+
+    valgrind knows no AVX-512, so the lanes' own code runs in plain C, and without their SHA-512. A branch that is there on
+    purpose is reported, or nothing would be shown.
+    """
+    compiler, valgrind = need_tool("gcc", "gcc"), need_tool("valgrind", "valgrind")
+    native, here, program = ROOT / "native", Path(__file__).parent, tmp_path / "secrets"
+    kernel = [native / "ed25519" / name for name in ("reference.c", "tables.c", "avx512ifma/sign.c")]
+    sources = [here / "ed25519_secrets_program.c", *kernel, native / "sha2" / "sha512.c"]
+    flags = ["-std=c11", "-O3", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-sign-compare", "-fno-strict-aliasing"]
+    folders = [f"-I{here / 'kernels' / 'emulated'}", f"-I{native}"]
+    subprocess.run([compiler, *flags, *folders, *map(str, sources), "-o", str(program)], check=True, timeout=120)
+    assert subprocess.run([program, "compare"], check=False, timeout=60).returncode == 0
+    reported = {}
+    for how in ("alone", "lanes", "branch"):
+        command = [valgrind, "--error-limit=no", str(program), how]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        places = r"(?:depends on|Use of) uninitialised value.*\n==\d+==    at 0x[0-9A-F]+: (\w+)"
+        reported[how] = re.findall(places, done.stderr)
+        assert "ERROR SUMMARY" in done.stderr
+    assert reported == {"alone": [], "lanes": [], "branch": ["main"]}
 
 
 def _kernel_fault(key: bytes) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,9 @@ from hypothesis import strategies as st
 from native import hashing
 from native.errors import ShapeError, UnknownSuite
 from native.hashing import SUITE_SHA256, SUITE_SM3
+from native.kernel import VARIABLE, VARIANTS
 from native.twins import hashing as twin
+from tests.native.kernels.library import compile_object
 
 SUITES: Final = (SUITE_SHA256, SUITE_SM3)
 NATIVE: Final = Path(__file__).parents[2] / "native"
@@ -64,13 +68,15 @@ def test_sm3_agrees_with_its_twin_and_with_gmssl():
 
 PROGRAM: Final = """
 #include <stdio.h>
+#include "common/variant.h"
 #include "merkle/hash.h"
 
-/* Reads a suite, then records of a 16-bit length and bytes; feeds each by itself; prints the digest. */
+/* Reads a level and a suite, then records of a 16-bit length and bytes; feeds each by itself; prints the digest. */
 int main(void) {
     static uint8_t piece[65536];
     uint8_t out[32];
     cs_hash_ctx ctx;
+    cs_variant_set(getchar());
     cs_hash_init(&ctx, (uint32_t)getchar());
     for (int low; (low = getchar()) != EOF;) {
         size_t n = (size_t)low | (size_t)getchar() << 8;
@@ -82,34 +88,123 @@ int main(void) {
 """
 
 
-@pytest.fixture(scope="module")
-def pieces_program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _compile(request: pytest.FixtureRequest, source: Path, program: Path) -> Path:
+    """Link a program with the hashes and trees under the sanitizers."""
     compiler = shutil.which("gcc")
     if compiler is None:
         message = "gcc is missing: install Debian's package gcc"
         if request.config.getoption("--require-tools"):
             pytest.fail(message)
         pytest.skip(message)
+    sources = [source, NATIVE / "common/variant.c"]
+    sources += [path for folder in ("sha2", "sm3", "merkle") for path in sorted((NATIVE / folder).glob("*.c"))]
+    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    objects = [str(compile_object(path, compiler, ("-std=c11", "-O1", *sanitizers))) for path in sources]
+    subprocess.run([compiler, *sanitizers, *objects, "-o", str(program)], check=True, timeout=60)
+    return program
+
+
+@pytest.fixture(scope="module")
+def pieces_program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hashing")
     (folder / "pieces.c").write_text(PROGRAM)
-    sources = [folder / "pieces.c", NATIVE / "merkle/hash.c", NATIVE / "sha2/sha256.c", NATIVE / "sm3/sm3.c"]
-    flags = ["-std=c11", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{NATIVE}"]
-    subprocess.run([compiler, *flags, *map(str, sources), "-o", str(folder / "pieces")], check=True, timeout=60)
-    return folder / "pieces"
+    return _compile(request, folder / "pieces.c", folder / "pieces")
 
 
+@pytest.mark.parametrize("level", range(3))
 @pytest.mark.parametrize("suite", SUITES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(lengths=st.lists(st.integers(0, 200), max_size=12))
-def test_a_message_in_pieces_hashes_as_a_whole(pieces_program: Path, suite: int, lengths: list[int]):
+def test_a_message_in_pieces_hashes_as_a_whole(pieces_program: Path, suite: int, level: int, lengths: list[int]):
     """Incremental updates under the sanitizers: where a message is cut does not matter, empty pieces included."""
-    stdin, whole = bytes([suite]), b""
+    stdin, whole = bytes([level, suite]), b""
     for length in lengths:
         piece = TEXT[len(whole) : len(whole) + length]
         stdin += length.to_bytes(2, "little") + piece
         whole += piece
     done = subprocess.run([pieces_program], input=stdin, capture_output=True, timeout=20, check=True)
     assert done.stdout == twin.digest(suite, whole)
+
+
+def test_sixteen_at_once_are_sixteen_single_hashes(request: pytest.FixtureRequest, tmp_path: Path):
+    """Under the sanitizers, between pages that cannot be read: heads and bodies of all lengths, unaligned and shared,
+    rows, leaves and nodes of every count, and the same digests at every level."""
+    source = Path(__file__).parent / "kernels/hash_lanes.c"
+    program = _compile(request, source, tmp_path / "hash_lanes")
+    done = subprocess.run([program], capture_output=True, timeout=60, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:2] for line in lines] == [["scalar", "single"], ["avx2", "lanes"], ["avx512ifma", "lanes"]][
+        : len(lines)
+    ]
+    assert len({line[2] for line in lines}) == 1
+
+
+# What a process that is forced to one variant does: every length, alignment and count that matters, against OpenSSL.
+FORCED: Final = """
+import hashlib, sys
+from native import hashing
+
+name = {1: "sha256", 2: "sm3"}
+text = memoryview(hashlib.shake_128(b"forced").digest(1 << 15))
+plain = lambda suite, data: hashlib.new(name[suite], data).digest()
+leaf = lambda suite, data: hashlib.new(name[suite], b"\\0" + bytes(data)).digest()
+node = lambda suite, left, right: hashlib.new(name[suite], b"\\1" + left + right).digest()
+
+
+def root(suite, level):
+    while len(level) > 1:
+        pairs = [node(suite, *level[i : i + 2]) for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(level) & ~1 :]
+    return level[0] if level else plain(suite, b"")
+
+
+for suite in (1, 2):
+    for length in range(301):
+        data = text[length % 61 : length % 61 + length]
+        assert hashing.digest(suite, data) == plain(suite, data), (suite, length)
+        assert hashing.leaf_hash(suite, data) == leaf(suite, data), (suite, length)
+        if length:
+            rows = text[length % 13 :][: 19 * length]
+            single = [rows[i : i + length] for i in range(0, len(rows), length)]
+            assert hashing.digest_rows(suite, rows, length) == b"".join(plain(suite, row) for row in single), (suite, length)
+            assert hashing.leaf_hash_rows(suite, rows, length) == b"".join(leaf(suite, row) for row in single), (suite, length)
+    for count in range(41):
+        for stride in (48, 64, 160, 192):
+            rows = text[1 : 1 + count * stride]
+            single = [rows[i : i + stride] for i in range(0, len(rows), stride)]
+            assert hashing.digest_rows(suite, rows, stride) == b"".join(plain(suite, row) for row in single), (suite, count)
+            assert hashing.leaf_hash_rows(suite, rows, stride) == b"".join(leaf(suite, row) for row in single), (suite, count)
+    hashes = [hashlib.sha256(i.to_bytes(4, "big")).digest() for i in range(6200)]
+    for count in (*range(71), 127, 128, 129, 1023, 1024, 1025, 2047, 2048, 2049, 2050, 4095, 4096, 4097, 6145, 6200):
+        expected = root(suite, hashes[:count])
+        tree = hashing.MerkleTree(suite)
+        tree.extend(b"".join(hashes[:count]))
+        assert hashing.merkle_root(suite, b"".join(hashes[:count])) == tree.root() == expected, (suite, count)
+    for step, changed in enumerate((1, 2, 15, 16, 17, 31, 64, 65, 300, 1000)):
+        for i in range(changed):
+            index = (i * 7919 + step * 104729) % len(hashes)
+            hashes[index] = hashlib.sha256(b"%d %d" % (step, i)).digest()
+            tree.set(index, hashes[index])
+        assert tree.root() == root(suite, hashes), (suite, changed)
+    for index in (0, 1, 2047, 2048, 4095, 4096, 6198, 6199):
+        path = hashing.merkle_path(suite, b"".join(hashes), index)
+        assert path == tree.path(index)
+        assert hashing.root_from_path(suite, hashes[index], index, len(hashes), path) == tree.root()
+print("agreed")
+"""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_gives_the_digests_of_openssl(variant: str):
+    """Forced by the environment in a process of its own: lengths, alignments, counts, trees and their changes."""
+    environment = {**os.environ, VARIABLE: variant}
+    done = subprocess.run(
+        [sys.executable, "-c", FORCED], env=environment, cwd=NATIVE.parent, capture_output=True, text=True, timeout=120
+    )
+    if "KernelUnavailable" in done.stderr:
+        pytest.skip(f"this CPU has no {variant}")
+    assert done.stdout == "agreed\n", done.stderr
 
 
 @pytest.mark.parametrize("suite", SUITES)

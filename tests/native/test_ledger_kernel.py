@@ -1297,3 +1297,184 @@ def test_hostile_checkpoint_bytes_are_refused_by_type() -> None:
         loaded.sweep(loaded.last_time)
         Shard(loaded, given).apply(Transfer(id=77), at=max(loaded.last_time, START + 50 * SECOND))
     assert refused > 1500
+
+
+# Runs over shards.
+
+
+def held(shard: Shard, *members: Transfer, keeps: bool = True) -> list[int]:
+    """Hold a run and keep it, or take it back; return the codes that this shard found."""
+    ready, _ = shard.prepared(list(members))
+    view = shard.state.hold_run(ready, bytes([1] * len(members)), shard.now)
+    shard.state.decide_run(keeps)
+    assert shard.state.check_invariants() == []
+    return list(view.codes)
+
+
+def over_shards() -> list[Transfer]:
+    """Alice pays an account on the other shard 5 and 6 of hers, and reserves 7 for a third."""
+    return run_of(Transfer(id=1, credit=FAR, amount=5), pend(id=2, amount=7, until=SECOND), Transfer(id=3, amount=6))
+
+
+def t_run(shard: Shard, members: list[Transfer]) -> bytes:
+    return shard.prepared(members)[0].messages[:32]
+
+
+@pytest.fixture
+def related(shard: Shard) -> Shard:
+    shard.state.apply_relay(1, START - 1, b"", START)
+    return shard
+
+
+def test_a_held_run_lets_nothing_else_happen(related: Shard) -> None:
+    """LEDGER-92: the two calls are one step; what is faulty is refused and nothing has changed."""
+    state, members = related.state, over_shards()
+    ready, heads = related.prepared(members)
+    with pytest.raises(InvariantBroken, match="run_decision"):
+        state.decide_run(keeps=False)
+    assert state.hold_run(ready, b"\1\1\1", related.now).status == 0
+    for step in (
+        lambda: state.apply_batch(ready, heads, b"\1\1\1", related.now),
+        lambda: state.sweep(related.now),
+        lambda: state.apply_relay(2, START, b"", related.now),
+        lambda: state.hold_run(ready, b"\1\1\1", related.now),
+    ):
+        with pytest.raises(InvariantBroken, match="held_run"):
+            step()
+    for wrong in ((False, 3, Code.INSUFFICIENT_FUNDS), (False, 0, Code.CREATED)):
+        with pytest.raises(InvariantBroken, match="run_decision"):
+            state.decide_run(*wrong)
+    state.decide_run(keeps=True)
+    assert related.balance(A0) == (18, 0, 0, 1000)
+    assert state.check_invariants() == []
+
+
+def test_a_run_that_is_refused_cannot_be_kept(related: Shard) -> None:
+    members = over_shards()
+    ready, _ = related.prepared([*members[:-1], replace(members[-1], amount=5_000)])
+    view = related.state.hold_run(ready, b"\1\1\1", related.now)
+    assert (view.status, view.member, view.code) == (5, 2, Code.INSUFFICIENT_FUNDS)
+    with pytest.raises(InvariantBroken, match="run_decision"):
+        related.state.decide_run(keeps=True)
+    related.state.decide_run(keeps=False, member=2, code=view.code)
+    assert related.balance(A0) == (0, 0, 0, 1000)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [Transfer(id=1)],
+        [Transfer(id=1), Transfer(id=2)],
+        [Transfer(id=1, flags=LINKED), Transfer(id=2, flags=LINKED)],
+        run_of(Transfer(id=1), Transfer(id=2)) * 2,
+        run_of(*(Transfer(id=i) for i in range(1, 18))),
+    ],
+)
+def test_only_one_closed_run_is_held(related: Shard, members: list[Transfer]) -> None:
+    ready, _ = related.prepared(members)
+    before = related.state.export()
+    with pytest.raises(InvariantBroken, match="one_run"):
+        related.state.hold_run(ready, bytes(len(members)), related.now)
+    assert related.state.export() == before
+
+
+def test_a_run_that_is_taken_back_leaves_no_byte(related: Shard) -> None:
+    """LEDGER-92."""
+    before, roots = related.state.export(), related.roots()
+    assert held(related, *over_shards(), keeps=False) == [Code.PREPARED] * 3
+    assert related.state.export() == before
+    assert related.roots() == roots
+
+
+@pytest.mark.parametrize("ending", ["commit", "abort"])
+def test_halves_survive_their_checkpoint(related: Shard, ending: str) -> None:
+    """CHECK-1: the loaded state decides as the one that was saved."""
+    members = over_shards()
+    held(related, *members)
+    deadline = min(each.expires_at for each in members)
+    again = related.reload()
+    assert again.export() == related.state.export()
+    assert again.prepared() == related.state.prepared()
+    assert {row[:32] for row in (again.prepared()[i : i + 72] for i in range(0, 216, 72))} == {t_run(related, members)}
+    relay_time, runs = (deadline - 1, t_run(related, members) * 2) if ending == "commit" else (deadline, b"")
+    for state in (again, related.state):
+        state.apply_relay(2, relay_time, b"", START, runs)
+        assert state.check_invariants() == []
+    assert again.export() == related.state.export()
+    assert LedgerState.load(again.export(), **related.given).export() == again.export()
+    assert related.balance(A0) == ((7, 11, 0, 1000) if ending == "commit" else (0, 0, 0, 1000))
+    assert related.state.prepared() == b""
+
+
+def test_the_events_of_halves(related: Shard) -> None:
+    """LEDGER-70: prepared in the bucket of the deadline; a committed pending goes to the bucket of its own time."""
+    members = over_shards()
+    suite = related.given["suite"]
+    held(related, *members)
+    due = members[0].expires_at
+    names = [related.prepared(members)[0].digests[at : at + 32] for at in (0, 32, 64)]
+
+    def event(row: int, number: int, posted: int = 0) -> bytes:
+        return EVENT.pack(u128(members[row].debit), u128(members[row].id), names[row], u128(posted), START, number)
+
+    before = related.state.pendings_root()
+    first = digest(suite, bytes(32) + b"".join(event(row, 8) for row in range(3)))
+    assert struct.pack("<QQ", due // SECOND, 3) + first in related.state.export()
+    related.state.apply_relay(2, due - 1, b"", START, t_run(related, members))
+    second = digest(suite, first + event(0, 2, 5) + event(1, 10) + event(2, 2, 6))
+    third = digest(suite, bytes(32) + event(1, 1))
+    assert before != related.state.pendings_root()
+    exported = related.state.export()
+    assert struct.pack("<QQ", due // SECOND, 2) + second in exported
+    assert struct.pack("<QQ", (START + SECOND) // SECOND, 1) + third in exported
+
+
+def test_changed_bytes_of_halves_are_refused(related: Shard) -> None:
+    """CHECK-1: what no half can be is refused, whatever else is sound."""
+    members = over_shards()
+    held(related, *members)
+    data = related.state.export()
+    row = data.index(u128(members[0].debit) + u128(members[0].id) + u128(FAR))
+    for state in (1, 4, 5, 6, 7, 9, 10, 12):
+        changed = data[: row + 196] + bytes([state]) + data[row + 197 :]
+        with pytest.raises(StateBytesInvalid):
+            LedgerState.load(changed, **related.given)
+    for offset, value in ((64, 1), (160, 0), (176, 5)):
+        changed = data[: row + offset] + value.to_bytes(8, "little") + data[row + offset + 8 :]
+        with pytest.raises(StateBytesInvalid):
+            LedgerState.load(changed, **related.given)
+
+
+def test_a_credit_half_that_collides_is_refused() -> None:
+    """LEDGER-91: its key is the record's digest, so only the same record can meet it: here once more under another run."""
+    far = new_shard(SHARDS[1])
+    far.state.apply_relay(1, START - 1, b"", START)
+    members = run_of(Transfer(id=1, credit=FAR, amount=5), Transfer(id=2, credit=FAR, amount=6))
+    assert held(far, *members) == [Code.PREPARED_CREDIT] * 2
+    ready, _ = far.prepared(members)
+    view = far.state.hold_run(ready, b"\1\1", far.now)
+    assert (view.status, view.member, view.code) == (6, 0, Code.EXISTS_WITH_DIFFERENT_RUN)
+    far.state.decide_run(keeps=False, member=0, code=view.code)
+    data = far.state.export()
+    assert far.reload().export() == data
+
+
+def test_hostile_bytes_of_halves_are_refused_or_sound(related: Shard) -> None:
+    """As for all bytes of a checkpoint; what is taken also survives the block that decides it."""
+    members = over_shards()
+    held(related, *members)
+    data, given, run = related.state.export(), related.given, t_run(related, members)
+    rng, taken = random.Random(4), 0
+    start = data.index(u128(members[0].debit) + u128(members[0].id) + u128(FAR)) - 200
+    for _ in range(4000):
+        changed = bytearray(data)
+        at, width = rng.randrange(start, len(data)), rng.choice((1, 1, 2, 8, 16))
+        changed[at : at + width] = rng.choice((rng.randbytes(width), bytes(width), b"\xff" * width))[: len(data) - at]
+        try:
+            loaded = LedgerState.load(bytes(changed), **given)
+        except StateBytesInvalid:
+            continue
+        taken += 1
+        loaded.apply_relay(2, rng.choice((START, START + 100 * SECOND)), b"", START + SECOND, rng.choice((run, b"")))
+        assert loaded.check_invariants() == []
+    assert 1000 < taken < 3500

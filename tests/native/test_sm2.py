@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from native import signatures
 from native.errors import KeyRejected, NativeError
 from native.signatures import SUITE_SM2, KeyRegistry
-from native.sm2 import generate_tables
 from native.twins import hashing as hashing_twin
 from native.twins import sm2 as twin
+from native.weierstrass import generate_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ BUILDS: Final = {
     "as shipped": ("-O3",),
     "portable carries, sanitized": (
         "-O1",
-        "-DCS_SM2_PORTABLE",
+        "-DCS_WEIERSTRASS_PORTABLE",
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",
     ),
@@ -76,7 +76,7 @@ def program(
     native = ROOT / "native"
     target = tmp_path_factory.mktemp("sm2") / "program"
     sources = [
-        ROOT / "tests" / "native" / "sm2_program.c",
+        ROOT / "tests" / "native" / "weierstrass_program.c",
         *sorted((native / "sm2").glob("*.c")),
         native / "sm3" / "sm3.c",
     ]
@@ -121,7 +121,7 @@ def test_cases_file_is_what_its_generator_writes():
 
 def test_tables_file_is_what_its_generator_writes():
     """The committed table of multiples of the generator is computed anew with the twin's arithmetic."""
-    assert generate_tables.render() == (ROOT / "native" / "sm2" / "tables.c").read_text(encoding="utf-8")
+    assert generate_tables.render("sm2") == generate_tables.target("sm2").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "message" in case], ids=lambda case: case["name"])

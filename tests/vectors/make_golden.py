@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.admin import AdminColumns, AdminRequest, SignedAdmin
 from engine.admin_window import AdminEntry
+from engine.anchorage import Anchorage
 from engine.batch import BatchColumns, encode_batch_file, sign_messages
 from engine.block import Decision, DecisionProof, InclusionPath, build_decision_proof
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
@@ -164,8 +165,8 @@ def chains(suite: int) -> dict[str, bytes]:
     )
     certificate = Certificate(VotePhase.COMMIT, 1, 9, 2, block.hash(suite), signers)
     receipt = Receipt(
-        ReceiptForm.PAYER, record, prefix, proof.decision, proof.path, one, None, signed,
-        InclusionPath(1, 3, body_path(suite, body, 1)), block.header, certificate,
+        ReceiptForm.PAYER, record, prefix, proof.decision, proof.path,
+        Anchorage(one, None, signed, InclusionPath(1, 3, body_path(suite, body, 1)), block.header, certificate),
     )  # fmt: skip
     receipt.verify(suite, genesis.hash, validators)
     return {

@@ -49,7 +49,7 @@ def test_the_golden_bytes_are_read_and_hold(suite: int) -> None:
     assert (
         RelayBlock.decode(vectors["chain/relay_block"], suite).verify_certificate(suite, certificate, validators) == 3
     )
-    assert Receipt.decode(vectors["chain/receipt"]).verify(suite, genesis.hash, validators).power == 3
+    assert Receipt.decode(vectors["chain/receipt"]).verify(suite, genesis.hash, validators).anchorage.power == 3
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -189,6 +189,38 @@ FIELD8_INLINE field8 field8_canonical(field8 a)
     return a;
 }
 
+/* The limbs of four words, below 2^255. */
+FIELD8_INLINE field8 field8_of_words(const __m512i w[4])
+{
+    const __m512i mask = field8_constant((UINT64_C(1) << 51) - 1);
+    field8 out;
+    out.limb[0] = _mm512_and_si512(w[0], mask);
+    out.limb[1] = _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi64(w[0], 51), _mm512_slli_epi64(w[1], 13)), mask);
+    out.limb[2] = _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi64(w[1], 38), _mm512_slli_epi64(w[2], 26)), mask);
+    out.limb[3] = _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi64(w[2], 25), _mm512_slli_epi64(w[3], 39)), mask);
+    out.limb[4] = _mm512_srli_epi64(w[3], 12);
+    return out;
+}
+
+/* The four words of a canonical element. */
+FIELD8_INLINE void field8_words(__m512i w[4], const field8 *a)
+{
+    const __m512i *const limb = a->limb;
+    w[0] = _mm512_or_si512(limb[0], _mm512_slli_epi64(limb[1], 51));
+    w[1] = _mm512_or_si512(_mm512_srli_epi64(limb[1], 13), _mm512_slli_epi64(limb[2], 38));
+    w[2] = _mm512_or_si512(_mm512_srli_epi64(limb[2], 26), _mm512_slli_epi64(limb[3], 25));
+    w[3] = _mm512_or_si512(_mm512_srli_epi64(limb[3], 39), _mm512_slli_epi64(limb[4], 12));
+}
+
+/* The lanes in which four words, the last below 2^63, are a number below p. */
+FIELD8_INLINE __mmask8 field8_canonical_lanes(const __m512i w[4])
+{
+    const __m512i ones = field8_constant(UINT64_MAX), top = field8_constant(UINT64_MAX >> 1);
+    return (__mmask8)~(_mm512_cmpge_epu64_mask(w[0], field8_constant(UINT64_MAX - 18)) &
+                       _mm512_cmpeq_epi64_mask(w[1], ones) & _mm512_cmpeq_epi64_mask(w[2], ones) &
+                       _mm512_cmpeq_epi64_mask(w[3], top));
+}
+
 /* The lanes in which an element is 0 modulo p. */
 FIELD8_INLINE __mmask8 field8_zero_lanes(field8 a)
 {

@@ -7,8 +7,7 @@
 #include "ed25519/avx512ifma/field8.h"
 
 #include "common/transpose8.h"
-#include "ed25519/field.h"
-#include "ed25519/group.h"
+#include "ed25519/lanes.h"
 
 /* (Y - X, Y + X, Z, T) with x = X/Z, y = Y/Z, T = XY/Z: what the next addition would compute anyway. */
 typedef struct {
@@ -19,16 +18,6 @@ typedef struct {
 typedef struct {
     field8 plus, minus, cross;
 } affine8;
-
-enum {
-    STORED_WORDS = 16,       /* an affine point in memory: cs_ed25519_affine and one word of padding */
-    STORED_AFFINE_WORDS = 15 /* what is read of it */
-};
-
-_Static_assert(sizeof(cs_ed25519_affine) == 8 * STORED_AFFINE_WORDS, "read as words");
-
-/* The identity as a stored affine point. */
-static const uint64_t STORED_IDENTITY[STORED_WORDS] = {1, 0, 0, 0, 0, 1};
 
 /* Gather eight affine points; those of the lanes in negative are negated but for their cross member, whose sign
  * point8_add_affine takes instead. */

@@ -1,13 +1,12 @@
 /* Signing sixteen messages at a time, RFC 8032 5.1.6, by the table and the digits of the scalar reference. */
-#include "ed25519/batch.h"
-
 #if defined(__x86_64__)
 
-#include "ed25519/avx512ifma/group8.h"
+#include "ed25519/avx512ifma/lanes8.h"
+
+#include "common/wipe.h"
 #include "ed25519/avx512ifma/power8.h"
 #include "ed25519/scalar.h"
 #include "ed25519/tables.h"
-#include "ed25519/wipe.h"
 #include "sha2/sha512_x8.h"
 
 enum { AT_ONCE = 16, DIGITS = 64 };
@@ -86,18 +85,12 @@ static void write_commitments(const cs_ed25519_signing_item *const items[AT_ONCE
         const field8 twice_y = field8_carry(wide8_add(wide8_of(&sum->plus), wide8_of(&sum->minus)));
         const field8 x = field8_canonical(field8_multiply(&twice_x, &inverse[half]));
         const field8 y = field8_canonical(field8_multiply(&twice_y, &inverse[half]));
-        const __m512i *const limb = y.limb;
-        __m512i words[8] = {
-            _mm512_or_si512(limb[0], _mm512_slli_epi64(limb[1], 51)),
-            _mm512_or_si512(_mm512_srli_epi64(limb[1], 13), _mm512_slli_epi64(limb[2], 38)),
-            _mm512_or_si512(_mm512_srli_epi64(limb[2], 26), _mm512_slli_epi64(limb[3], 25)),
-            _mm512_or_si512(_mm512_or_si512(_mm512_srli_epi64(limb[3], 39), _mm512_slli_epi64(limb[4], 12)),
-                            _mm512_slli_epi64(x.limb[0], 63)),
-            _mm512_setzero_si512(),
-            _mm512_setzero_si512(),
-            _mm512_setzero_si512(),
-            _mm512_setzero_si512(),
-        };
+        __m512i words[8];
+        field8_words(words, &y);
+        words[3] = _mm512_or_si512(words[3], _mm512_slli_epi64(x.limb[0], 63));
+        for (int i = 4; i < 8; i++) {
+            words[i] = _mm512_setzero_si512();
+        }
         cs_transpose8(words);
         for (int lane = 0; lane < 8; lane++) {
             _mm256_storeu_si256((__m256i *)(void *)items[8 * half + lane]->signature,
@@ -149,7 +142,7 @@ static void write_responses(const cs_ed25519_signing_item *const items[8], signi
     }
 }
 
-void cs_ed25519_sign_batch(const cs_ed25519_signing_item *items, size_t count, size_t message_bytes)
+void cs_ed25519_sign_batch_avx512ifma(const cs_ed25519_signing_item *items, size_t count, size_t message_bytes)
 {
     signing work;
     for (size_t from = 0; from < count; from += AT_ONCE) {
@@ -168,13 +161,6 @@ void cs_ed25519_sign_batch(const cs_ed25519_signing_item *items, size_t count, s
 
 #pragma GCC pop_options
 
-#else
-
-void cs_ed25519_sign_batch(const cs_ed25519_signing_item *items, size_t count, size_t message_bytes)
-{
-    for (size_t i = 0; i < count; i++) {
-        cs_ed25519_sign(items[i].signature, items[i].secret, items[i].public_key, items[i].message, message_bytes);
-    }
-}
-
 #endif
+
+typedef int cs_ed25519_sign8_is_not_empty; /* ISO C wants a declaration in every file */

@@ -3,7 +3,7 @@
  * (1 to 63 times each column are constants), and the two that are left of a column. */
 #if defined(__x86_64__)
 
-#include "ed25519/avx512ifma/single8.h"
+#include "ed25519/avx512ifma/lanes8.h"
 
 #include "ed25519/tables.h"
 
@@ -44,8 +44,9 @@ static inline uint32_t odd_digit(const scalar a, int at, int bits)
     return ((uint32_t)(negative ? -digit : digit) >> 1) << 1 | negative;
 }
 
-uint32_t cs_ed25519_single_verify8(const single_item items[8])
+uint32_t cs_ed25519_single_verify8(const single_item items[8], size_t count)
 {
+    (void)count;
     static const uint64_t zero[5] = {0};
     const field8 one8 = field8_broadcast(FIELD_ONE), zero8 = field8_broadcast(zero);
     point8 sum = {one8, one8, one8, zero8};
