@@ -40,11 +40,11 @@ def test_a_small_load_comes_to_its_outcome(name, capsys) -> None:
     assert report["outcome_hash"] == OUTCOMES[name]
 
 
-def test_every_load_is_listed_with_what_it_is(capsys) -> None:
-    """`--list` names each load once; each large one has parameters of its own and the same seed."""
+def test_everything_that_can_be_measured_is_listed(capsys) -> None:
+    """`--list` names each load and each scenario once; each large load has parameters of its own and the same seed."""
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(LOADS)
+    assert [line.split()[0] for line in lines] == ["settle"] * len(LOADS) + ["verify"] * 4 + ["hash", "figures"]
     assert all(f"--load {name}" in line and load.title in line for line, (name, load) in zip(lines, LOADS.items()))
     assert len({(load.transfers, *load.parameters().values()) for load in LOADS.values()}) == len(LOADS)
 
