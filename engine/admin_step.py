@@ -13,9 +13,8 @@ from engine.admin_rules import AdminContext, admin_effect, malformed_code, signe
 from engine.admin_window import AdminEntry, AdminWindow
 from engine.batch import raw
 from engine.codes import MEANINGS, CodeClass
-from engine.genesis import plain_key
+from engine.genesis import plain_key, suite_supported
 from engine.prefix import PrefixType, signing_prefix
-from engine.types import SigningSuite
 from native.codes import ResultCode
 from native.hashing import digest
 from native.signatures import verify, verify_batch
@@ -157,5 +156,4 @@ class _Verdicts:
 
 def _holds(suite: int, public_key: bytes, signature: bytes, message: bytes) -> bool:
     plain = plain_key(suite, public_key)
-    supported = suite in (SigningSuite.ED25519, SigningSuite.SM2)
-    return plain is not None and supported and verify(suite, plain, signature, message)
+    return plain is not None and suite_supported(suite) and verify(suite, plain, signature, message)

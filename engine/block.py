@@ -89,13 +89,16 @@ class InclusionPath:
         hashes = view[_PATH_HEAD.size : used].tobytes()
         return cls(index, count, tuple(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))), used
 
-    def check(self, suite: int, leaf: bytes, root: bytes, step: str) -> None:
-        """Demand that the leaf hash leads to the root; raises ProofRefused naming ``step``."""
+    def root(self, suite: int, leaf: bytes, step: str) -> bytes:
+        """Return the root that the leaf hash leads to; raises ProofRefused naming ``step`` for a path of no tree."""
         try:
-            reached = root_from_path(suite, leaf, self.index, self.count, self.path)
+            return root_from_path(suite, leaf, self.index, self.count, self.path)
         except ShapeError as error:
             raise ProofRefused(step, str(error)) from error
-        if reached != root:
+
+    def check(self, suite: int, leaf: bytes, root: bytes, step: str) -> None:
+        """Demand that the leaf hash leads to the root; raises ProofRefused naming ``step``."""
+        if self.root(suite, leaf, step) != root:
             raise ProofRefused(step, f"leaf {self.index} of {self.count} does not lead to the root")
 
 

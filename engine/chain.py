@@ -1,4 +1,4 @@
-"""The signed headers of each shard by height, with the decision leaves that they commit to; built anew from the log.
+"""The signed headers of each shard by height, and what their blocks decided and sent; built anew from the log.
 
 No acknowledgement waits for this store. It promises that what is read is what was stored, and that a height keeps the
 first header it got: a second, different one is refused, never kept beside it.
@@ -27,6 +27,8 @@ __all__ = ["ChainBlock", "ChainStore"]
 _KEY: Final = struct.Struct(">IQ")
 _HEAD: Final = struct.Struct("<4sHHII")
 _LENGTH: Final = struct.Struct("<I")
+# Of a block that keeps messages; all others are written in the version before.
+_VERSION_WITH_OUTGOING: Final = 2
 _MAGIC: Final = b"CSCB"
 _VERSION: Final = 1
 _MAP_BYTES_MAX: Final = 1 << 40
@@ -36,12 +38,16 @@ _READ_COUNT_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class ChainBlock:
-    """A signed header (BLOCK-1: length, header, key id, signature) and its block's decision leaves, 48 bytes each."""
+    """A signed header (BLOCK-1: length, header, key id, signature) and its block's decision leaves, 48 bytes each.
+
+    ``outgoing``: encoded, what the block sent, where the node has peers on other nodes (``engine.outgoing``).
+    """
 
     shard: int
     height: int
     signed_header: bytes
     decision_leaves: bytes
+    outgoing: bytes = b""
 
 
 class ChainStore:
@@ -58,7 +64,9 @@ class ChainStore:
         self._file = LmdbFile(path, map_bytes_max=map_bytes_max, named_max=1)
         self._blocks = self._file.named(b"blocks")
 
-    def append(self, shard: int, height: int, signed_header: Buffer, decision_leaves: Buffer = b"") -> None:
+    def append(
+        self, shard: int, height: int, signed_header: Buffer, decision_leaves: Buffer = b"", outgoing: Buffer = b""
+    ) -> None:
         """Keep a signed header; one that is already there is not written again.
 
         The first height of a shard is free (a chain may begin at a checkpoint), the next ones follow without gaps.
@@ -76,7 +84,10 @@ class ChainStore:
             raise AppendInvalid(
                 shard, height, "signed header", f"{len(signed)} bytes", "length, header, key id, signature"
             )
-        body = b"".join((_HEAD.pack(_MAGIC, _VERSION, 0, len(signed), len(leaves)), signed, leaves))
+        sent = bytes(outgoing)
+        version = _VERSION_WITH_OUTGOING if sent else _VERSION
+        # What follows header and leaves has the rest.
+        body = b"".join((_HEAD.pack(_MAGIC, version, 0, len(signed), len(leaves)), signed, leaves, sent))
         value = body + digest(self._suite, body)
         key = _KEY.pack(shard, height)
         self._file.write(lambda txn: txn.put(key, value, db=self._blocks), pages=value_pages(len(value)))
@@ -133,10 +144,13 @@ class ChainStore:
         if len(body) < _HEAD.size or value[-HASH_BYTES:] != digest(self._suite, body):
             raise ChainDamaged(str(self.path), "not what was stored", shard=shard, height=height)
         magic, version, _, signed_bytes, leaves_bytes = _HEAD.unpack_from(body)
-        if (magic, version) != (_MAGIC, _VERSION) or len(body) != _HEAD.size + signed_bytes + leaves_bytes:
-            raise ChainDamaged(str(self.path), "unknown version or lengths", shard=shard, height=height)
         end = _HEAD.size + signed_bytes
-        return ChainBlock(shard, height, body[_HEAD.size : end], body[end:])
+        after = len(body) - end - leaves_bytes
+        fits = after > 0 if version == _VERSION_WITH_OUTGOING else after == 0
+        if magic != _MAGIC or version not in (_VERSION, _VERSION_WITH_OUTGOING) or not fits:
+            raise ChainDamaged(str(self.path), "unknown version or lengths", shard=shard, height=height)
+        outgoing = body[end + leaves_bytes :]
+        return ChainBlock(shard, height, body[_HEAD.size : end], body[end : end + leaves_bytes], outgoing)
 
     def _demand_same(self, shard: int, height: int, signed: bytes) -> None:
         kept = self.get(shard, height)

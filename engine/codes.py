@@ -35,7 +35,7 @@ class CodeClass(Enum):
     DONE = "done"  # it has its effect
     NO = "no"  # it never executes: only now is a substitute safe
     OPEN = "open"  # these bytes, or the ones they were copied from, may still execute
-    ASK = "ask"  # the window no longer knows: look in the history
+    ASK = "ask"  # not known here, or not yet: ask again, or look in the history
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,20 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
         "",
         "The money waits in the participant's suspense account; move it from there.",
     ),
+    "PREPARED": (
+        "ask",
+        "OK",
+        "",
+        "The amount is reserved and the relay decides by the run's deadline; send the same bytes again, or look it up.",
+    ),
+    "COMMITTED": ("done", "OK", "", "Nothing; the run was committed, the payee's proof is `credited`."),
+    "ABORTED": (
+        "no",
+        "ABORTED",
+        "ED05",
+        "The run was not committed by its deadline; nothing moved, and a new run may be signed under new ids.",
+    ),
+    "PREPARED_CREDIT": ("ask", "OK", "", "The payee's side of a run is reserved; the relay decides by its deadline."),
     "RESERVED_FLAG_SET": ("open", "INVALID_ARGUMENT", "FF01", _MALFORMED),
     "KIND_FLAG_NOT_ALLOWED": ("open", "INVALID_ARGUMENT", "FF01", _MALFORMED),
     "MANDATE_UNSUPPORTED": ("open", "UNIMPLEMENTED", "AG03", "Have the account's own key sign."),
@@ -140,7 +154,12 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
         "FF01",
         "Close the run with a member whose linked bit is clear.",
     ),
-    "LINKED_RUN_SPANS_SHARDS": ("open", "UNIMPLEMENTED", "AG03", "Keep all accounts of a run on one shard."),
+    "LINKED_RUN_SPANS_SHARDS": (
+        "open",
+        "UNAVAILABLE",
+        "AG03",
+        "No relay decides runs over shards here yet: keep all accounts of a run on one shard, or send it later.",
+    ),
     "LINKED_RUN_TOO_LONG": ("open", "INVALID_ARGUMENT", "AG03", "Build shorter runs."),
     "KEY_NOT_FOUND": (
         "open",
@@ -321,7 +340,7 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
 _LEAF_ONLY: Final = frozenset(
     {
         *range(ResultCode.CREATED, ResultCode.EXISTS),
-        *range(ResultCode.CREDITED, ResultCode.CREDITED_TO_SUSPENSE + 1),
+        *range(ResultCode.CREDITED, ResultCode.PREPARED_CREDIT + 1),
         ResultCode.KEY_NOT_IN_FORCE,
         ResultCode.EXPIRED,
     }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from engine.machine import ShardMachine
 
-__all__ = ["check_domain", "check_invariants", "in_transit"]
+__all__ = ["check_domain", "check_invariants", "in_transit", "reserved_in_transit"]
 
 
 def check_invariants(machine: ShardMachine) -> list[str]:
@@ -61,6 +61,16 @@ def in_transit(source: ShardMachine, destination: ShardMachine, ledger: int) -> 
     return sent.credits_posted - arrived.debits_posted
 
 
+def reserved_in_transit(source: ShardMachine, destination: ShardMachine, ledger: int) -> int:
+    """Return what is reserved for another shard on the payers' side less what it counts on itself (LEDGER-93)."""
+    payers = source.find_account(channel_account_id(ledger, destination.shard))
+    payees = destination.find_account(channel_account_id(ledger, source.shard))
+    invariant(payers is not None and payees is not None, "channel_accounts_exist", ledger=ledger)
+    assert payers is not None
+    assert payees is not None
+    return payers.credits_pending - payees.debits_pending
+
+
 def check_domain(machines: Iterable[ShardMachine]) -> list[str]:
     """Return what does not hold across all shards of a domain, that of each shard included.
 
@@ -79,6 +89,8 @@ def check_domain(machines: Iterable[ShardMachine]) -> list[str]:
                 moving += amount
                 if amount < 0:
                     found.append(f"ledger {ledger.ledger}: shard {destination.shard} got more than {source.shard} sent")
+                if amount + reserved_in_transit(source, destination, ledger.ledger) < 0:
+                    found.append(f"ledger {ledger.ledger}: shard {destination.shard} reserves more than {source.shard}")
         held = sum(
             account.balance
             for machine in shards

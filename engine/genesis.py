@@ -29,6 +29,7 @@ __all__ = [
     "padded_key",
     "plain_key",
     "public_key_bytes",
+    "suite_supported",
 ]
 
 GENESIS_FORMAT: Final = 1
@@ -47,6 +48,7 @@ BUCKET_NS_MAX: Final = 2**62
 _NUMBER_MAX: Final = 2**53 - 1
 _NETWORK: Final = re.compile(r"[a-z0-9-]{1,32}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}")
+_SUITES: Final = tuple(SigningSuite)
 _CURRENCY: Final = re.compile(r"[A-Z0-9]{1,8}")
 
 T = TypeVar("T")
@@ -55,6 +57,11 @@ T = TypeVar("T")
 def public_key_bytes(suite: int) -> int:
     """Return how many bytes of a 64-byte field a public key of this suite fills (BYTES-4)."""
     return 32 if suite == SigningSuite.ED25519 else PUBLIC_KEY_BYTES
+
+
+def suite_supported(suite: int) -> bool:
+    """Say whether keys of a suite may be registered (BYTES-4)."""
+    return suite in _SUITES
 
 
 def padded_key(public_key: bytes) -> bytes:
@@ -106,7 +113,7 @@ class GenesisLedger:
 
 @dataclass(frozen=True, slots=True)
 class GenesisKey:
-    """One initial key of a domain; ``public_key`` is 32 bytes for Ed25519, 64 for SM2."""
+    """One initial key of a domain; ``public_key`` is 32 bytes for Ed25519, 64 for SM2 and P-256."""
 
     participant: int
     role: int
@@ -117,11 +124,7 @@ class GenesisKey:
         """Raise GenesisRefused at the first field out of its range."""
         _participant(f"{path}.participant", self.participant)
         _within(f"{path}.role", self.role, Role.ISSUER, Role.SCREENING)
-        _check(
-            self.suite in (SigningSuite.ED25519, SigningSuite.SM2),
-            f"{path}.suite",
-            f"suite {self.suite} is not supported",
-        )
+        _check(suite_supported(self.suite), f"{path}.suite", f"suite {self.suite} is not supported")
         size = public_key_bytes(self.suite)
         _check(len(self.public_key) == size, f"{path}.public_key", f"{size} bytes are asked for")
 

@@ -63,6 +63,8 @@ class RecordKind(IntEnum):
     RELAY_BLOCK = 3
     ADMIN = 4
     SEAL = 5
+    RUN = 6
+    PROVED_CREDITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def decode_record(
     _expect("magic", magic, _MAGIC)
     _expect("version", version, _VERSION)
     if kind not in RecordKind._value2member_map_:
-        raise RecordMalformed("kind", _OFFSETS["kind"], kind, "1 to 5")
+        raise RecordMalformed("kind", _OFFSETS["kind"], kind, f"one of {[*map(int, RecordKind)]}")
     if shard is not None:
         _expect("shard", its_shard, shard)
     if number is not None:

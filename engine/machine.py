@@ -15,24 +15,29 @@ import numpy as np
 
 from engine.admin_step import AdminOutcome, AdminStep
 from engine.batch import raw
+from engine.block import InclusionPath
 from engine.bodies import decode_admin_body, decode_batch_body, decode_credits_body
 from engine.chain_position import ChainPosition
 from engine.header import ChannelEntry, Header, LedgerEntry
 from engine.invariants import invariant
 from engine.ledger_accounts import LedgerAccounts, load_ledger, new_ledger
+from engine.linked_run import contradiction, recorded_decision
 from engine.log_record import LogRecord, RecordKind
 from engine.machine_state import export_machine, load_machine
+from engine.outgoing import Outgoing
 from engine.parties import Parties
-from engine.refusals import EncodingError, GenesisRefused, ReplayDiverged
+from engine.peer_anchors import PeerAnchors
+from engine.proved_credits import ProvedCredits, check_messages, check_place, check_proof
+from engine.refusals import CreditsRefused, EncodingError, GenesisRefused, ReplayDiverged
 from engine.relay_block import RelayBlock
 from engine.types import MESSAGE_BYTES, SLOT_MAP_VERSION
 from native.codes import ResultCode
-from native.hashing import digest, leaf_hash_rows, merkle_root
+from native.hashing import digest, leaf_hash_rows, merkle_path, merkle_root
 from native.ledger import prepare
 from native.signatures import KeyRegistry, verify_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
@@ -41,10 +46,12 @@ if TYPE_CHECKING:
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from engine.genesis import Genesis, GenesisDomain
+    from engine.linked_run import RunDecision
+    from engine.peer_anchors import PeerAnchor
     from engine.record import Account
-    from native.ledger import LedgerState, Prepared
+    from native.ledger import LedgerState, Prepared, RunView
 
-__all__ = ["STATE_SUBTREES", "BatchOutcome", "Sealed", "ShardMachine"]
+__all__ = ["STATE_SUBTREES", "AccountProof", "BatchOutcome", "Sealed", "ShardMachine"]
 
 STATE_SUBTREES = (
     "accounts",
@@ -81,6 +88,14 @@ class Sealed(NamedTuple):
     header: Header
 
 
+class AccountProof(NamedTuple):
+    """An account's leaf, 160 bytes, its path among the accounts, and the path of their root in the state root."""
+
+    leaf: bytes
+    path: InclusionPath
+    state_path: tuple[bytes, ...]
+
+
 class ShardMachine:
     """One shard from its genesis on. ``registry`` verifies; its indexes are the key ids."""
 
@@ -105,6 +120,9 @@ class ShardMachine:
         self.parties = parties
         self._suite = genesis.hash_suite
         self._chain = ChainPosition(genesis.hash_suite, shard, genesis.time)
+        self._anchors = PeerAnchors(shard, self.peers)
+        # What the last block sent, for peers on other nodes; None until somebody asks for it to be kept.
+        self.sealed_outgoing: Outgoing | None = None
         self._stand_on(new_ledger(genesis, domain, shard))
 
     def _stand_on(self, ledger: LedgerState) -> None:
@@ -166,6 +184,10 @@ class ShardMachine:
         """Return the last sequences sent to and received from a peer shard."""
         return self._ledger.channel(peer)
 
+    def anchor(self, peer: int) -> PeerAnchor | None:
+        """Return the newest header of a peer shard that a consumed relay block anchored, None before the first."""
+        return self._anchors.get(peer)
+
     # Before the log, in any thread.
 
     def prepare(self, batch: BatchColumns) -> Prepared:
@@ -217,6 +239,18 @@ class ShardMachine:
             np.frombuffer(result.times, dtype=np.uint64),
         )
 
+    def hold_run(self, run: BatchColumns, verdicts: Buffer, now: int, prepared: Prepared | None = None) -> RunView:
+        """Prepare the halves of a run over shards that are here (LEDGER-91); nothing else happens before its decision.
+
+        ``run`` is the whole run. It and ``decide_run`` are one step, which one log record holds.
+        """
+        self._start(now)
+        return self._ledger.hold_run(prepared or self.prepare(run), verdicts, now)
+
+    def decide_run(self, decision: RunDecision) -> None:
+        """Keep the halves of the held run, or take them back and refuse one of its members (LEDGER-92)."""
+        self._ledger.decide_run(decision.keeps, decision.member, decision.code)
+
     def apply_admin(self, request: AdminColumns, now: int, recorded: NDArray[np.uint16] | None = None) -> AdminOutcome:
         """Decide admin requests in order and verify their signatures; ``recorded`` codes stand in for that (LOG-3)."""
         self._start(now)
@@ -228,16 +262,54 @@ class ShardMachine:
         self._start(now)
         return np.frombuffer(self._ledger.apply_credits(peer, messages, now), dtype=np.uint16)
 
-    def apply_relay_block(self, block: Buffer | RelayBlock, now: int) -> None:
-        """Consume the next finalized relay block: reveals claim, then what is due is refunded (LEDGER-40).
+    def check_credits(self, offered: ProvedCredits) -> None:
+        """Demand credits of a peer on another node that may be applied now; raises CreditsRefused naming the step.
 
-        Raises EncodingError for bytes that are no block. That it is final is the caller's to know.
+        Nothing changes, and what this lets pass ``apply_proved_credits`` takes as long as no step came between.
+        """
+        if offered.source not in self.peers:
+            raise CreditsRefused(offered.source, "source", f"it is no peer of shard {self.shard:#x}")
+        anchor = self._anchors.get(offered.source)
+        check_place(offered, self.channel(offered.source)[1], anchor)
+        assert anchor is not None
+        peers = tuple(each for each in self.domain.shard_ids() if each != offered.source)
+        check_proof(offered, self._suite, self.genesis.hash, self.shard, peers, anchor)
+        check_messages(offered, self.domain.ledgers)
+
+    def apply_proved_credits(self, offered: ProvedCredits, now: int) -> NDArray[np.uint16]:
+        """Take messages of a peer on another node with their proof; return codes as ``apply_credits`` does.
+
+        Raises CreditsRefused with nothing changed.
+        """
+        self.check_credits(offered)
+        return self.apply_credits(offered.source, offered.messages, now)
+
+    def apply_relay_block(self, block: Buffer | RelayBlock, now: int) -> None:
+        """Consume the next finalized relay block: reveals claim, runs are committed, what is due ends (LEDGER-40).
+
+        The peers' headers that it anchors are noted (CHANNEL-6). Raises EncodingError for bytes that are no block. That
+        it is final is the caller's to know.
         """
         if not isinstance(block, RelayBlock):
             block = RelayBlock.decode(block, self._suite)
         invariant(block.header.genesis_hash == self.genesis.hash, "relay_block_of_this_network", shard=self.shard)
         self._start(now)
-        self._ledger.apply_relay(block.header.height, block.header.time, b"".join(block.preimages()), now)
+        anchored = self._anchors.read(block)
+        runs = b"".join(block.committed_runs(self._suite))
+        self._ledger.apply_relay(block.header.height, block.header.time, b"".join(block.preimages()), now, runs)
+        self._note_anchors(anchored)
+
+    def _note_anchors(self, anchored: Mapping[int, PeerAnchor | None]) -> None:
+        for peer, anchor in anchored.items():
+            sent = self.channel(peer)[0]
+            # A peer got of us what this log does not know of: it is an old copy, and going on would send it twice.
+            known = anchor is None or anchor.received <= sent
+            invariant(known, "what_a_peer_received_was_sent", shard=self.shard, peer=peer, sent=sent)
+        self._anchors.note(anchored)
+
+    def keep_outgoing(self) -> None:
+        """From now on leave in ``sealed_outgoing`` what each sealed block sent, for peers on other nodes."""
+        self.sealed_outgoing = Outgoing()
 
     def take_outgoing(self) -> list[tuple[int, bytes]]:
         """Return the messages made since the last call: (peer, n x 128 in sequence); they are handed out once."""
@@ -255,6 +327,8 @@ class ShardMachine:
         self._ledger.sweep(record.time)
         self._chain.advance(record)
         sealed = Sealed(self._ledger.decision_leaves(), self._header())
+        if self.sealed_outgoing is not None:
+            self.sealed_outgoing = Outgoing.of(self._ledger.outgoing_messages())
         self._chain.close_block(sealed.header.hash)
         self._ledger.reset_block()
         return sealed
@@ -306,18 +380,39 @@ class ShardMachine:
             self.parties.participants_root(),
             self._ledger.ledgers_root(),
             digest(self._suite, b""),
-            self._ledger.channels_root(),
+            self._channels_root(),
             self._ledger.parameters_root(),
         )
         return dict(zip(STATE_SUBTREES, roots, strict=True))
 
+    def _channels_root(self) -> bytes:
+        if not len(self._anchors):
+            return self._ledger.channels_root()
+        return self._anchors.channels_root(self._suite, self.channel)
+
     def state_root(self) -> bytes:
         """Return the root over everything that decides a future answer (LEDGER-70)."""
-        leaves = b"".join(
+        return merkle_root(self._suite, leaf_hash_rows(self._suite, self._state_leaves(), _STATE_LEAF_BYTES))
+
+    def _state_leaves(self) -> bytes:
+        return b"".join(
             name.encode("ascii").ljust(_SUBTREE_NAME_BYTES, b"\x00") + root
             for name, root in self.subtree_roots().items()
         )
-        return merkle_root(self._suite, leaf_hash_rows(self._suite, leaves, _STATE_LEAF_BYTES))
+
+    def prove_account(self, account: int) -> AccountProof | None:
+        """Return an account as the last block left it, with its paths to that block's state root; None if unknown.
+
+        Only right after a seal: later steps have moved the state on.
+        """
+        invariant(self._chain.first_number == 0, "proof_after_seal", shard=self.shard, number=self._chain.number)
+        index = self._ledger.find_account(account.to_bytes(16, "little"))
+        if index < 0:
+            return None
+        path = InclusionPath(index, self._ledger.account_count, self._ledger.account_path(index))
+        leaves = leaf_hash_rows(self._suite, self._state_leaves(), _STATE_LEAF_BYTES)
+        state_path = merkle_path(self._suite, leaves, STATE_SUBTREES.index("accounts"))
+        return AccountProof(self._ledger.account(index), path, state_path)
 
     def check_kernel(self) -> list[str]:
         """Return what the native state finds broken in itself."""
@@ -326,7 +421,8 @@ class ShardMachine:
     def export(self) -> bytes:
         """Return the state right after a seal, canonical: the same state gives the same bytes on any machine."""
         invariant(self._chain.first_number == 0, "export_after_seal", shard=self.shard, number=self._chain.number)
-        return export_machine(self.shard, self._chain, self.parties, self._admin.window, self._ledger.export())
+        window, ledger = self._admin.window, self._ledger.export()
+        return export_machine(self.shard, self._chain, self.parties, window, ledger, self._anchors)
 
     @classmethod
     def load(cls, genesis: Genesis, shard: int, data: bytes) -> ShardMachine:
@@ -337,7 +433,7 @@ class ShardMachine:
         self = cls.__new__(cls)
         self._begin(genesis, shard, Parties(genesis.hash_suite))
         window = self._admin.window
-        state = load_machine(data, genesis.hash_suite, shard, self.parties, window, self._chain)
+        state = load_machine(data, genesis.hash_suite, shard, self.parties, window, self._chain, self._anchors)
         ledger = load_ledger(genesis, self.domain, shard, state)
         if ledger.key_count != len(self.parties.keys):
             raise EncodingError("machine state keys", len(self.parties.keys), ledger.key_count)
@@ -374,12 +470,37 @@ class ShardMachine:
             if audit:
                 verdicts = self.verify(prepared, batch.columns)
             return self.apply_batch(batch.columns, verdicts, record.time, prepared).codes, batch.codes
+        if record.kind is RecordKind.RUN:
+            self._apply_run(record, audit=audit)
+            return None
         if record.kind is RecordKind.ADMIN:
             admin = decode_admin_body(record.body)
             return self.apply_admin(admin.columns, record.time, None if audit else admin.codes).codes, admin.codes
         if record.kind is RecordKind.CREDITS:
             credits_ = decode_credits_body(record.body)
             self.apply_credits(credits_.source, credits_.messages, record.time)
+        elif record.kind is RecordKind.PROVED_CREDITS:
+            self._apply_logged_proof(record)
         else:
             self.apply_relay_block(record.body, record.time)
         return None
+
+    def _apply_run(self, record: LogRecord, *, audit: bool) -> None:
+        """Prepare a run as the record says that the shards of the domain decided (LOG-5)."""
+        run = decode_batch_body(record.body, self.domain.domain)
+        prepared = self.prepare(run.columns)
+        verdicts = (run.codes != ResultCode.INVALID_SIGNATURE).astype(np.uint8)
+        if audit:
+            verdicts = self.verify(prepared, run.columns)
+        view = self.hold_run(run.columns, verdicts, record.time, prepared)
+        finding = contradiction(view, run.codes)
+        if finding:
+            raise ReplayDiverged(record.number, finding, run.codes.tolist(), list(view.codes))
+        self.decide_run(recorded_decision(run.codes))
+
+    def _apply_logged_proof(self, record: LogRecord) -> None:
+        """Take proved credits that the log holds: what no writer lets pass is a damaged log."""
+        try:
+            self.apply_proved_credits(ProvedCredits.decode(record.body), record.time)
+        except CreditsRefused as error:
+            invariant(False, "logged_credits_are_proved", shard=self.shard, number=record.number, refused=str(error))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.admin_window import ENTRY, AdminEntry
 from engine.parties import KEY_LEAF, PARTICIPANT_LEAF, Key, Participant
+from engine.peer_anchors import PEER_ANCHOR_BYTES, PeerAnchor
 from engine.refusals import EncodingError
 from engine.types import HASH_BYTES
 from native.errors import NativeError
@@ -16,23 +17,29 @@ if TYPE_CHECKING:
     from engine.admin_window import AdminWindow
     from engine.chain_position import ChainPosition
     from engine.parties import Parties
+    from engine.peer_anchors import PeerAnchors
 
 __all__ = ["MACHINE_STATE_MAGIC", "MACHINE_STATE_VERSION", "export_machine", "load_machine"]
 
 MACHINE_STATE_MAGIC: Final = b"CSMS"
-MACHINE_STATE_VERSION: Final = 1
+# With anchors of peers; a state without any is written in the version before, which is still read.
+MACHINE_STATE_VERSION: Final = 2
+_VERSION_WITHOUT_ANCHORS: Final = 1
 # magic, version, zero, shard, epoch, time, log number, record hash, height, header hash, count of earlier headers
 _HEAD: Final = struct.Struct("<4sHHIIQQ32sQ32sQ")
 _COUNT: Final = struct.Struct("<Q")
 _BUCKET: Final = struct.Struct("<Q32sQ")
+_PEER: Final = struct.Struct("<II")
 
 
-def export_machine(shard: int, chain: ChainPosition, parties: Parties, window: AdminWindow, ledger: bytes) -> bytes:
-    """Return the bytes of a state right after a seal: position, headers, keys, participants, admin ids, ledger."""
+def export_machine(  # noqa: PLR0917 - the parts of a machine
+    shard: int, chain: ChainPosition, parties: Parties, window: AdminWindow, ledger: bytes, anchors: PeerAnchors
+) -> bytes:
+    """Return the bytes of a state right after a seal: position, headers, parties, admin ids, ledger, anchors."""
     parts = [
         _HEAD.pack(
             MACHINE_STATE_MAGIC,
-            MACHINE_STATE_VERSION,
+            MACHINE_STATE_VERSION if len(anchors) else _VERSION_WITHOUT_ANCHORS,
             0,
             shard,
             chain.epoch,
@@ -53,7 +60,11 @@ def export_machine(shard: int, chain: ChainPosition, parties: Parties, window: A
     for number, bucket in sorted(window.buckets.items()):
         parts.append(_BUCKET.pack(number, bucket.digest, len(bucket.entries)))
         parts.extend(entry.encode() for entry in bucket.entries)
-    return b"".join((*parts, _COUNT.pack(len(ledger)), ledger))
+    parts += [_COUNT.pack(len(ledger)), ledger]
+    if len(anchors):
+        parts.append(_COUNT.pack(len(anchors)))
+        parts += [_PEER.pack(peer, 0) + anchor.encode() for peer, anchor in anchors.items()]
+    return b"".join(parts)
 
 
 class _Cursor:
@@ -74,20 +85,33 @@ class _Cursor:
     def count(self) -> int:
         return int(_COUNT.unpack(self.take(_COUNT.size))[0])
 
+    def anchor(self) -> tuple[int, PeerAnchor]:
+        peer, zero = _PEER.unpack(self.take(_PEER.size))
+        if zero:
+            raise EncodingError("peer anchor padding", zero, 0)
+        return peer, PeerAnchor.decode(self.take(PEER_ANCHOR_BYTES))
+
     def end(self) -> None:
         if self._at != self._view.nbytes:
             raise EncodingError("machine state bytes", self._view.nbytes, self._at)
 
 
 def load_machine(  # noqa: PLR0917 - the parts of a machine, filled in place
-    data: bytes, suite: int, shard: int, parties: Parties, window: AdminWindow, chain: ChainPosition
+    data: bytes,
+    suite: int,
+    shard: int,
+    parties: Parties,
+    window: AdminWindow,
+    chain: ChainPosition,
+    anchors: PeerAnchors,
 ) -> bytes:
     """Fill empty parts from exported bytes; return those of the ledger. Raises EncodingError."""
     cursor = _Cursor(data)
     magic, version, zero, its_shard, epoch, time, number, record_hash, height, parent_hash, earlier = _HEAD.unpack(
         cursor.take(_HEAD.size)
     )
-    if (magic, version, zero, its_shard) != (MACHINE_STATE_MAGIC, MACHINE_STATE_VERSION, 0, shard):
+    known = version in (_VERSION_WITHOUT_ANCHORS, MACHINE_STATE_VERSION)
+    if not known or (magic, zero, its_shard) != (MACHINE_STATE_MAGIC, 0, shard):
         found = (magic, version, zero, its_shard)
         raise EncodingError("machine state head", found, (MACHINE_STATE_MAGIC, MACHINE_STATE_VERSION, 0, shard))
     if earlier != height:
@@ -105,5 +129,9 @@ def load_machine(  # noqa: PLR0917 - the parts of a machine, filled in place
         bucket, bucket_digest, entries = _BUCKET.unpack(cursor.take(_BUCKET.size))
         window.restore(bucket, bucket_digest, [AdminEntry.decode(cursor.take(ENTRY.size)) for _ in range(entries)])
     ledger = cursor.take(cursor.count())
+    if version == MACHINE_STATE_VERSION:
+        anchors.restore(cursor.anchor() for _ in range(cursor.count()))
+        if not len(anchors):
+            raise EncodingError("machine state anchors", 0, "at least 1")
     cursor.end()
     return ledger

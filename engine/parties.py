@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from engine.genesis import padded_key, plain_key
+from engine.genesis import padded_key, plain_key, suite_supported
 from engine.refusals import EncodingError
-from engine.types import U32_MAX, Role, SigningSuite
+from engine.types import U32_MAX, Role
 from native.codes import ResultCode
 from native.errors import KeyRejected
 from native.hashing import MerkleTree, leaf_hash
@@ -147,7 +147,7 @@ class Parties:
 
     def refusal_of_key(self, suite: int, public_key: bytes) -> ResultCode | None:
         """Return why a public key (64 bytes) cannot be registered: its suite, its point, or that it already is."""
-        if suite not in (SigningSuite.ED25519, SigningSuite.SM2):
+        if not suite_supported(suite):
             return ResultCode.SUITE_UNSUPPORTED
         if (suite, public_key) in self._known:
             return ResultCode.KEY_EXISTS

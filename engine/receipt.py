@@ -1,7 +1,7 @@
 """The receipt: from a signed record to a quorum's certificate, checked offline with a validator set alone (07).
 
-It leads from the record's digest to its decision, to the header of the shard's block, to the anchored header, to the
-relay block, to the certificate. It says what was decided and how far that is final, and nothing of what came after.
+It leads from the record's digest to its decision, to the header of the shard's block, and with an anchorage to the
+relay block and its certificate. It says what was decided and how far that is final, and nothing of what came after.
 """
 
 from __future__ import annotations
@@ -11,54 +11,58 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import TYPE_CHECKING, Final, Self
 
+from engine.anchorage import Anchorage, Section, ends, read_sections, write_sections
 from engine.block import Decision, DecisionProof, InclusionPath
 from engine.codes import CodeMeaning, meaning
-from engine.header import Header, SignedHeader
-from engine.record import Transfer
+from engine.header import SignedHeader
+from engine.record import Account, Transfer
 from engine.refusals import EncodingError, ProofRefused
-from engine.relay_block import RELAY_HEADER_BYTES, RelayHeader, header_record, verify_anchor
-from engine.types import HASH_BYTES, RECORD_BYTES
-from engine.validators import Certificate
+from engine.types import ACCOUNT_BYTES, HASH_BYTES, RECORD_BYTES
 from native.codes import ResultCode
 from native.hashing import digest, leaf_hash
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from engine.anchorage import AnchorageFinding
     from engine.validators import ValidatorSet
 
-__all__ = ["RECEIPT_MAGIC", "RECEIPT_VERSION", "Receipt", "ReceiptFinding", "ReceiptForm"]
+__all__ = [
+    "RECEIPT_MAGIC",
+    "RECEIPT_VERSION",
+    "BalanceFinding",
+    "BalanceReceipt",
+    "Receipt",
+    "ReceiptFinding",
+    "ReceiptForm",
+    "decode_receipt",
+]
 
 RECEIPT_MAGIC: Final = b"CSRC"
 RECEIPT_VERSION: Final = 1
 _HEAD: Final = struct.Struct("<4sHH")
-_SECTION: Final = struct.Struct("<HHI")
-_ANCHOR: Final = struct.Struct("<III")
-PATH_ENTRIES_MAX: Final = 64
+_ANCHORAGE: Final = frozenset(
+    {Section.HEADER, Section.ANCHORED, Section.ANCHOR_PATH, Section.RELAY_HEADER, Section.CERTIFICATE}
+)
+_DECIDED: Final = _ANCHORAGE | {Section.RECORD, Section.DECISION}
+_BALANCE: Final = _ANCHORAGE | {Section.ACCOUNT}
+_OPTIONAL: Final = frozenset({Section.RANGE, Section.STATEMENTS})
 
 # What proves to a payee that the money is his: not that it is on its way.
 _PAID: Final = frozenset({ResultCode.CREATED, ResultCode.CREDITED, ResultCode.CREDITED_TO_SUSPENSE, ResultCode.CLAIMED})
+# Where the accounts stand among the leaves of a state root (LEDGER-70).
+_ACCOUNTS_NAME: Final = b"accounts".ljust(16, b"\0")
+_ACCOUNTS_INDEX: Final = 0
+_SUBTREES: Final = 10
 
 
 @unique
 class ReceiptForm(IntEnum):
-    """Whom a receipt speaks to."""
+    """Whom a receipt speaks to, and of what."""
 
     PAYER = 1
     PAYEE = 2
     BALANCE = 3
-
-
-@unique
-class _Tag(IntEnum):
-    RECORD = 1
-    DECISION = 2
-    HEADER = 3
-    RANGE = 4
-    ANCHORED = 5
-    ANCHOR_PATH = 6
-    RELAY_HEADER = 7
-    CERTIFICATE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,135 +73,142 @@ class ReceiptFinding:
     transfer: Transfer
     decision: Decision
     meaning: CodeMeaning
-    shard: int
-    height: int
-    relay_height: int
-    relay_time: int
-    power: int
-    state: str
+    anchorage: AnchorageFinding
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceFinding:
+    """What a balance receipt that holds proves: the account as it stood at the end of a block."""
+
+    account: Account
+    block_time: int
+    anchorage: AnchorageFinding
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The sections in their order; ``range_path`` is None where the block's own header is the anchored one."""
+    """Forms 1 and 2: a decision on a record. ``prefix`` is what was hashed before the record: T, or T of its run."""
 
     form: ReceiptForm
     record: bytes
     prefix: bytes
     decision: Decision
     decision_path: InclusionPath
-    header: Header
-    range_path: InclusionPath | None
-    anchored: SignedHeader
-    anchor_path: InclusionPath
-    relay_header: RelayHeader
-    certificate: Certificate
+    anchorage: Anchorage
 
     def encode(self) -> bytes:
         """Return the receipt's bytes."""
-        proof = DecisionProof(self.decision, self.decision_path, self.anchored).encode_without_header()
-        path = self.anchor_path
-        anchor = _ANCHOR.pack(path.index, path.count, len(path.path)) + b"".join(path.path)
-        sections = {
-            _Tag.RECORD: self.record + self.prefix,
-            _Tag.DECISION: proof,
-            _Tag.HEADER: self.header.encode(),
-            _Tag.RANGE: None if self.range_path is None else self.range_path.encode(),
-            _Tag.ANCHORED: self.anchored.encode(),
-            _Tag.ANCHOR_PATH: anchor,
-            _Tag.RELAY_HEADER: self.relay_header.encode(),
-            _Tag.CERTIFICATE: self.certificate.encode(),
-        }
-        parts = [_HEAD.pack(RECEIPT_MAGIC, RECEIPT_VERSION, self.form)]
-        for tag, content in sections.items():
-            if content is not None:
-                parts += [_SECTION.pack(tag, 0, len(content)), content]
-        return b"".join(parts)
+        proof = DecisionProof(self.decision, self.decision_path, self.anchorage.anchored).encode_without_header()
+        own = {Section.RECORD: self.record + self.prefix, Section.DECISION: proof}
+        return _HEAD.pack(RECEIPT_MAGIC, RECEIPT_VERSION, self.form) + write_sections(
+            {**own, **self.anchorage.sections()}
+        )
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
         """Read a receipt from exactly its bytes; raises EncodingError. Whether it holds is ``verify``'s to say."""
-        view = memoryview(data).cast("B")
-        if view.nbytes < _HEAD.size:
-            raise EncodingError("receipt bytes", view.nbytes, f"at least {_HEAD.size}")
-        magic, version, form = _HEAD.unpack(view[: _HEAD.size])
-        if (magic, version) != (RECEIPT_MAGIC, RECEIPT_VERSION):
-            raise EncodingError("receipt head", (magic, version), (RECEIPT_MAGIC, RECEIPT_VERSION))
-        if form not in (ReceiptForm.PAYER, ReceiptForm.PAYEE):
-            raise EncodingError("receipt form", form, "1 payer's or 2 payee's")
-        sections = _sections(view[_HEAD.size :])
-        signed_bytes = sections[_Tag.RECORD].tobytes()
+        form, view = _form(data)
+        if form is ReceiptForm.BALANCE:
+            raise EncodingError("receipt form", int(form), "1 payer's or 2 payee's")
+        sections = read_sections(view, _DECIDED, _OPTIONAL)
+        signed_bytes = sections[Section.RECORD].tobytes()
         if len(signed_bytes) != RECORD_BYTES + HASH_BYTES:
             raise EncodingError("receipt record bytes", len(signed_bytes), RECORD_BYTES + HASH_BYTES)
-        decision, decision_path, used = DecisionProof.decode_without_header(sections[_Tag.DECISION])
-        _ends("receipt decision", sections[_Tag.DECISION], used)
-        range_path = None
-        if _Tag.RANGE in sections:
-            range_path, used = InclusionPath.decode_prefix(sections[_Tag.RANGE])
-            _ends("receipt range proof", sections[_Tag.RANGE], used)
+        decision, decision_path, used = DecisionProof.decode_without_header(sections[Section.DECISION])
+        ends("receipt decision", sections[Section.DECISION], used)
         return cls(
-            form=ReceiptForm(form),
+            form=form,
             record=signed_bytes[:RECORD_BYTES],
             prefix=signed_bytes[RECORD_BYTES:],
             decision=decision,
             decision_path=decision_path,
-            header=Header.decode(sections[_Tag.HEADER]),
-            range_path=range_path,
-            anchored=SignedHeader.decode(sections[_Tag.ANCHORED]),
-            anchor_path=_anchor_path(sections[_Tag.ANCHOR_PATH]),
-            relay_header=_relay_header(sections[_Tag.RELAY_HEADER]),
-            certificate=Certificate.decode(sections[_Tag.CERTIFICATE]),
+            anchorage=Anchorage.read(sections),
         )
 
     def verify(self, suite: int, genesis_hash: bytes, validators: ValidatorSet) -> ReceiptFinding:
-        """Follow the receipt from the record to the certificate; raises ProofRefused naming the step that fails.
-
-        Under another set than the one that is known it fails at the step ``stale_trust``: fetch the sets between.
-        """
+        """Follow the receipt from the record to the certificate; raises ProofRefused naming the step that fails."""
         if self.decision.digest != digest(suite, self.prefix + self.record):
             raise ProofRefused("record", "the decision is on another record")
         if self.form is ReceiptForm.PAYEE and self.decision.code not in _PAID:
             raise ProofRefused("form", f"code {self.decision.code} is no proof of payment")
-        anchored = self.anchored.header
-        for header in (self.header, anchored):
-            if (header.genesis_hash, header.hash_suite, header.shard) != (genesis_hash, suite, anchored.shard):
-                raise ProofRefused("header", "it is of another network or shard")
-        DecisionProof(self.decision, self.decision_path, SignedHeader(self.header, 0, b"")).check_path()
-        self._check_range(suite)
-        record = header_record(self.anchored).encode()
-        if self.anchor_path.count != self.relay_header.record_count:
-            raise ProofRefused("anchor", "the relay block counts other records")
-        self.anchor_path.check(suite, leaf_hash(suite, record), self.relay_header.body_root, "anchor")
-        if self.relay_header.genesis_hash != genesis_hash:
-            raise ProofRefused("relay block", "it is of another network")
-        if self.relay_header.set_id != validators.set_id:
-            raise ProofRefused("stale_trust", f"set {self.relay_header.set_id}, where set {validators.set_id} is known")
-        verify_anchor(suite, self.relay_header, self.certificate, validators)
-        power = self.certificate.verify(suite, genesis_hash, validators)
-        return ReceiptFinding(
-            form=self.form,
-            transfer=Transfer.decode(self.record),
-            decision=self.decision,
-            meaning=_meaning(self.decision.code),
-            shard=self.header.shard,
-            height=self.header.height,
-            relay_height=self.relay_header.height,
-            relay_time=self.relay_header.time,
-            power=power,
-            state="final, anchored",
+        its_meaning = _meaning(self.decision.code)
+        anchored = self.anchorage.verify(suite, genesis_hash, validators)
+        DecisionProof(self.decision, self.decision_path, SignedHeader(self.anchorage.header, 0, b"")).check_path()
+        try:
+            transfer = Transfer.decode(self.record)
+        except EncodingError as error:
+            raise ProofRefused("record", str(error)) from error
+        return ReceiptFinding(self.form, transfer, self.decision, its_meaning, anchored)
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceReceipt:
+    """Form 3: an account's leaf, its path among the accounts, and the path of the accounts' root in the state root."""
+
+    account: bytes
+    account_path: InclusionPath
+    state_path: tuple[bytes, ...]
+    anchorage: Anchorage
+
+    def encode(self) -> bytes:
+        """Return the receipt's bytes."""
+        state = InclusionPath(_ACCOUNTS_INDEX, _SUBTREES, self.state_path)
+        own = {Section.ACCOUNT: self.account + self.account_path.encode() + state.encode()}
+        return _HEAD.pack(RECEIPT_MAGIC, RECEIPT_VERSION, ReceiptForm.BALANCE) + write_sections(
+            {**own, **self.anchorage.sections()}
         )
 
-    def _check_range(self, suite: int) -> None:
-        """Demand that the block's header is the anchored one or stands before it under its root of earlier headers."""
-        anchored = self.anchored.header
-        if self.range_path is None:
-            if self.header != anchored:
-                raise ProofRefused("range", "the anchored header is another one, and no path leads to it")
-            return
-        if (self.range_path.index + 1, self.range_path.count) != (self.header.height, anchored.height - 1):
-            raise ProofRefused("range", "the path is for another height")
-        leaf = leaf_hash(suite, self.header.hash)
-        self.range_path.check(suite, leaf, anchored.headers_root, "range")
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Read a receipt from exactly its bytes; raises EncodingError. Whether it holds is ``verify``'s to say."""
+        form, view = _form(data)
+        if form is not ReceiptForm.BALANCE:
+            raise EncodingError("receipt form", int(form), "3 balance")
+        sections = read_sections(view, _BALANCE, _OPTIONAL)
+        section = sections[Section.ACCOUNT]
+        if section.nbytes < ACCOUNT_BYTES:
+            raise EncodingError("receipt account bytes", section.nbytes, f"at least {ACCOUNT_BYTES}")
+        path, used = InclusionPath.decode_prefix(section[ACCOUNT_BYTES:])
+        start = ACCOUNT_BYTES + used
+        state, used = InclusionPath.decode_prefix(section[start:])
+        ends("receipt account", section, start + used)
+        if (state.index, state.count) != (_ACCOUNTS_INDEX, _SUBTREES):
+            raise EncodingError("receipt state path", (state.index, state.count), (_ACCOUNTS_INDEX, _SUBTREES))
+        return cls(section[:ACCOUNT_BYTES].tobytes(), path, state.path, Anchorage.read(sections))
+
+    def verify(self, suite: int, genesis_hash: bytes, validators: ValidatorSet) -> BalanceFinding:
+        """Follow the receipt from the account to the certificate; raises ProofRefused naming the step that fails."""
+        anchored = self.anchorage.verify(suite, genesis_hash, validators)
+        header = self.anchorage.header
+        if self.account_path.count != header.account_count:
+            raise ProofRefused("account", "the header counts other accounts")
+        root = self.account_path.root(suite, leaf_hash(suite, self.account), "account")
+        state = InclusionPath(_ACCOUNTS_INDEX, _SUBTREES, self.state_path)
+        state.check(suite, leaf_hash(suite, _ACCOUNTS_NAME + root), header.state_root, "state")
+        try:
+            account = Account.decode(self.account)
+        except EncodingError as error:
+            raise ProofRefused("account", str(error)) from error
+        return BalanceFinding(account, header.time, anchored)
+
+
+def decode_receipt(data: Buffer) -> Receipt | BalanceReceipt:
+    """Read a receipt of any form from exactly its bytes; raises EncodingError."""
+    form, _ = _form(data)
+    return BalanceReceipt.decode(data) if form is ReceiptForm.BALANCE else Receipt.decode(data)
+
+
+def _form(data: Buffer) -> tuple[ReceiptForm, memoryview]:
+    view = memoryview(data).cast("B")
+    if view.nbytes < _HEAD.size:
+        raise EncodingError("receipt bytes", view.nbytes, f"at least {_HEAD.size}")
+    magic, version, form = _HEAD.unpack(view[: _HEAD.size])
+    if (magic, version) != (RECEIPT_MAGIC, RECEIPT_VERSION):
+        raise EncodingError("receipt head", (magic, version), (RECEIPT_MAGIC, RECEIPT_VERSION))
+    try:
+        return ReceiptForm(form), view[_HEAD.size :]
+    except ValueError as error:
+        raise EncodingError("receipt form", form, "1 payer's, 2 payee's or 3 balance") from error
 
 
 def _meaning(code: int) -> CodeMeaning:
@@ -205,44 +216,3 @@ def _meaning(code: int) -> CodeMeaning:
         return meaning(code)
     except ValueError as error:
         raise ProofRefused("decision", f"code {code} is unknown here") from error
-
-
-def _sections(view: memoryview) -> dict[_Tag, memoryview]:
-    """Cut the sections apart: every one of them once, in ascending order, the range proof alone optional."""
-    found: dict[_Tag, memoryview] = {}
-    last = 0
-    while view.nbytes:
-        if view.nbytes < _SECTION.size:
-            raise EncodingError("receipt section bytes", view.nbytes, f"at least {_SECTION.size}")
-        tag, zero, length = _SECTION.unpack(view[: _SECTION.size])
-        if zero or not last < tag <= _Tag.CERTIFICATE:
-            raise EncodingError("receipt section tag", (tag, zero), f"{last + 1} to 8, ascending")
-        if view.nbytes < _SECTION.size + length:
-            raise EncodingError("receipt section bytes", view.nbytes, _SECTION.size + length)
-        found[_Tag(tag)] = view[_SECTION.size : _SECTION.size + length]
-        view, last = view[_SECTION.size + length :], tag
-    missing = [tag.name.lower() for tag in _Tag if tag not in found and tag is not _Tag.RANGE]
-    if missing:
-        raise EncodingError("receipt sections", f"none for {', '.join(missing)}", "all but the range proof")
-    return found
-
-
-def _ends(what: str, view: memoryview, used: int) -> None:
-    if view.nbytes != used:
-        raise EncodingError(f"{what} bytes", view.nbytes, used)
-
-
-def _anchor_path(view: memoryview) -> InclusionPath:
-    if view.nbytes < _ANCHOR.size:
-        raise EncodingError("receipt anchor path bytes", view.nbytes, f"at least {_ANCHOR.size}")
-    index, count, entries = _ANCHOR.unpack(view[: _ANCHOR.size])
-    if entries > PATH_ENTRIES_MAX:
-        raise EncodingError("receipt anchor path entries", entries, f"at most {PATH_ENTRIES_MAX}")
-    _ends("receipt anchor path", view, _ANCHOR.size + entries * HASH_BYTES)
-    hashes = view[_ANCHOR.size :].tobytes()
-    return InclusionPath(index, count, tuple(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)))
-
-
-def _relay_header(view: memoryview) -> RelayHeader:
-    _ends("receipt relay header", view, RELAY_HEADER_BYTES)
-    return RelayHeader.decode(view)

@@ -4,7 +4,8 @@ EncodingError        bytes or a document that its layout does not allow
 └── BatchRefused     columns that are no batch; carries the result code for the submitter
 GenesisRefused       a genesis document with a field that has no meaning
 ProofRefused         a proof that does not lead where it says
-└── CertificateRefused   votes that are no quorum
+├── CertificateRefused   votes that are no quorum
+└── CreditsRefused       credits of another node that do not stand where their proof says
 ReplayDiverged       a log record whose recomputed answers differ from the recorded ones
 InvariantBroken      a rule that guards money does not hold: stop
 """
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchRefused",
     "CertificateRefused",
+    "CreditsRefused",
     "EncodingError",
     "GenesisRefused",
     "InvariantBroken",
@@ -71,6 +73,15 @@ class ProofRefused(Exception):  # noqa: N818 - named as what it is, like the oth
 
 class CertificateRefused(ProofRefused):
     """Votes that are no quorum of the set they name."""
+
+
+class CreditsRefused(ProofRefused):
+    """Credits of shard ``source`` may not be applied; nothing was. The steps are fixed words (CHANNEL-5)."""
+
+    def __init__(self, source: int, step: str, reason: str) -> None:
+        """Keep the fields for callers that report them."""
+        super().__init__(step, f"of shard {source:#x}: {reason}")
+        self.source = source
 
 
 class ReplayDiverged(Exception):  # noqa: N818 - named as what it is, like the other refusals

@@ -180,7 +180,7 @@ class CreditKind(IntEnum):
 
 @unique
 class RelayRecordType(IntEnum):
-    """The records that a relay block may hold (07); the reserved ones are refused until they have a meaning."""
+    """The records that a relay block may hold (07); any other number is refused."""
 
     HEADER = 1
     REVEAL = 2
@@ -190,6 +190,8 @@ class RelayRecordType(IntEnum):
     CORRIDOR = 6
     EVIDENCE = 7
     PARAMETER = 8
+    PARENT_CERTIFICATE = 9
+    CHECKPOINT = 10
 
 
 @unique

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from engine.batch import raw
-from engine.genesis import padded_key, plain_key
+from engine.genesis import padded_key, plain_key, suite_supported
 from engine.prefix import PrefixType, signing_prefix
 from engine.refusals import CertificateRefused, EncodingError
-from engine.types import HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, U16_MAX, U64_MAX, SigningSuite, VotePhase
-from native.errors import KeyRejected
+from engine.types import HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, U64_MAX, VotePhase
+from native.errors import KeyRejected, UnknownSuite
+from native.hashing import digest
 from native.signatures import KeyRegistry, verify_batch
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CERTIFICATE_MAGIC",
     "CERTIFICATE_VERSION",
+    "MEMBERS_MAX",
     "VOTE_BYTES",
     "Certificate",
     "CertificateSigner",
+    "Statement",
     "Validator",
     "ValidatorSet",
     "Vote",
@@ -42,12 +45,15 @@ __all__ = [
 CERTIFICATE_MAGIC: Final = b"CSQC"
 CERTIFICATE_VERSION: Final = 1
 VOTE_BYTES: Final = 104
-MEMBERS_MAX: Final = U16_MAX
+# Above it a certificate leaves 128 KiB and agreement on one block its time; the bytes would allow 65,535.
+MEMBERS_MAX: Final = 1024
+STATEMENT_HEADERS_MAX: Final = 65_536
 _VOTE: Final = struct.Struct("<QQQHHI32sQ32s")
 _CERTIFICATE: Final = struct.Struct("<4sHHQQQ32sII")
 _SIGNER: Final = struct.Struct("<HHIQ32s64s")
 _SET_HEAD: Final = struct.Struct("<QQI")
 _MEMBER: Final = struct.Struct("<IHHQ64s")
+_STATEMENT_HEAD: Final = struct.Struct("<II")
 assert _VOTE.size == VOTE_BYTES
 assert (_CERTIFICATE.size, _SIGNER.size, _SET_HEAD.size, _MEMBER.size) == (72, 112, 20, 80)
 
@@ -66,8 +72,9 @@ class Validator:
 class ValidatorSet:
     """Who may vote, from a height on; ``power`` is the sum P, ``fault_max`` is F = (P - 1) div 3.
 
-    A set is refused when a sum leaves 64 bits, a key or a participant is unusable, or the keys of one participant
-    hold more than F: then one institution could stop or split the relay alone.
+    A set is refused when a sum leaves 64 bits, a key is unusable, the keys of one participant hold more than F (one
+    institution could stop or split the relay alone), or a third of the participants or fewer could make a quorum
+    (RELAY-3): then so few, bribed or broken into, would speak for all.
     """
 
     set_id: int
@@ -94,6 +101,11 @@ class ValidatorSet:
                 raise CertificateRefused(
                     "validator set", f"participant {participant} holds {its_power}, F is {fault_max}"
                 )
+        fewest = _fewest_for_quorum(by_participant.values(), power)
+        if 3 * fewest <= len(by_participant):
+            raise CertificateRefused(
+                "validator set", f"{fewest} of {len(by_participant)} participants could make a quorum"
+            )
         object.__setattr__(self, "power", power)
         object.__setattr__(self, "fault_max", fault_max)
         object.__setattr__(self, "registry", _registry(self.members))
@@ -145,27 +157,36 @@ class ValidatorSet:
         return total
 
 
+def _fewest_for_quorum(powers: Iterable[int], total: int) -> int:
+    """Return how many participants a quorum needs at least: the strongest first."""
+    reached = 0
+    for count, power in enumerate(sorted(powers, reverse=True), start=1):
+        reached += power
+        if 3 * reached > 2 * total:
+            return count
+    return 0
+
+
 def _registry(members: tuple[Validator, ...]) -> KeyRegistry:
     registry = KeyRegistry()
     known: set[bytes] = set()
     for member in members:
         plain = plain_key(member.suite, member.public_key)
-        supported = member.suite in (SigningSuite.ED25519, SigningSuite.SM2)
-        if plain is None or not supported or member.public_key in known:
+        if plain is None or not suite_supported(member.suite) or member.public_key in known:
             raise CertificateRefused(
                 "validator set", f"a key of participant {member.participant} is unusable or stands twice"
             )
         known.add(member.public_key)
         try:
             registry.register(member.suite, plain)
-        except KeyRejected as error:
+        except (KeyRejected, UnknownSuite) as error:
             raise CertificateRefused("validator set", f"a key of participant {member.participant}: {error}") from error
     return registry
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one validator signs: a block at a height, view and phase, its own clock, and what it executed and holds."""
+    """What one validator signs: a block at a height, view and phase, its own clock, and the hash of its statement."""
 
     set_id: int
     height: int
@@ -206,6 +227,64 @@ def _phase(number: int) -> VotePhase:
         return VotePhase(number)
     except ValueError as error:
         raise EncodingError("vote phase", number, "1 or 2") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a voter says of the header records of a block: bit i of a bitmap is the i-th header record, in order.
+
+    ``executed``: it re-executed the shard up to there and came to the same roots. ``held``: it stores the bodies.
+    A vote carries H(statement); the statement itself travels beside it.
+    """
+
+    count: int
+    executed: bytes
+    held: bytes
+
+    @classmethod
+    def of(cls, count: int, executed: Iterable[int] = (), held: Iterable[int] = ()) -> Self:
+        """Return the statement with these bits set; raises EncodingError for an index past ``count``."""
+        return cls(count, _bitmap(count, executed), _bitmap(count, held))
+
+    def verified(self, index: int) -> bool:
+        """Say whether both bits of a header record are set."""
+        return bool(self.executed[index >> 3] & self.held[index >> 3] & 1 << (index & 7))
+
+    def encode(self) -> bytes:
+        """Return count u32, zero u32, both bitmaps."""
+        return _STATEMENT_HEAD.pack(self.count, 0) + self.executed + self.held
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Read a statement from exactly its bytes; raises EncodingError, for bits past the last record too."""
+        view = memoryview(data).cast("B")
+        if view.nbytes < _STATEMENT_HEAD.size:
+            raise EncodingError("statement bytes", view.nbytes, f"at least {_STATEMENT_HEAD.size}")
+        count, zero = _STATEMENT_HEAD.unpack(view[: _STATEMENT_HEAD.size])
+        size = (count + 7) // 8
+        if zero or count > STATEMENT_HEADERS_MAX:
+            raise EncodingError("statement head", (count, zero), f"at most {STATEMENT_HEADERS_MAX}, and zero")
+        if view.nbytes != _STATEMENT_HEAD.size + 2 * size:
+            raise EncodingError("statement bytes", view.nbytes, _STATEMENT_HEAD.size + 2 * size)
+        bits = view[_STATEMENT_HEAD.size :].tobytes()
+        executed, held = bits[:size], bits[size:]
+        for bitmap in (executed, held):
+            if count & 7 and bitmap[-1] >> (count & 7):
+                raise EncodingError("statement bits", bitmap[-1], f"zeros past {count}")
+        return cls(count, executed, held)
+
+    def hash(self, suite: int) -> bytes:
+        """H(statement): the last 32 bytes of a vote."""
+        return digest(suite, self.encode())
+
+
+def _bitmap(count: int, indexes: Iterable[int]) -> bytes:
+    bits = bytearray((count + 7) // 8)
+    for index in indexes:
+        if not 0 <= index < count:
+            raise EncodingError("statement index", index, f"below {count}")
+        bits[index >> 3] |= 1 << (index & 7)
+    return bytes(bits)
 
 
 def vote_message(suite: int, genesis_hash: bytes, vote: Vote) -> bytes:

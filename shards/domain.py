@@ -16,8 +16,13 @@ import numpy as np
 
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
 from engine.invariants import invariant
+from engine.linked_run import answer_run
 from engine.log import LogRecord, RecordKind
+from engine.refusals import CreditsRefused
+from engine.relay_block import RelayBlock
 from engine.types import AdminType
+from native.codes import ResultCode
+from shards.neighbours import CreditsWanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +33,9 @@ if TYPE_CHECKING:
     from engine.batch import BatchColumns
     from engine.genesis import Genesis
     from engine.header import Header
+    from engine.linked_run import RunAnswer
     from engine.machine import ShardMachine
+    from engine.proved_credits import ProvedCredits
     from native.ledger import Prepared
     from shards.slots import SlotMap
 
@@ -39,8 +46,12 @@ __all__ = [
     "AppliedPart",
     "BatchJob",
     "BatchReply",
+    "CreditsJob",
+    "CreditsReply",
     "DomainCore",
     "Part",
+    "RelayJob",
+    "RelayReply",
     "Round",
     "SealedBlock",
     "wire_bytes",
@@ -63,7 +74,10 @@ _KEY_ID_OFFSET = 116
 
 @dataclass(slots=True)
 class Part:
-    """What one shard gets of a batch: ``rows`` are the positions in the batch, or None for all of it in order."""
+    """What one shard gets of a batch: ``rows`` are the positions in the batch, or None for all of it in order.
+
+    Of a run over shards: the whole run, ``shard`` the first of the ``shards`` that have a half of it.
+    """
 
     shard: int
     rows: NDArray[np.intp] | None
@@ -72,17 +86,28 @@ class Part:
     verdicts: NDArray[np.uint8] | None = None
     keys_known: int = 0
     verified_by: ShardMachine | None = None
+    shards: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class BatchJob:
-    """A batch split into parts; ready for a round once every part has its verdicts."""
+    """A batch split into parts, and the runs over shards in it; ready for a round once all have their verdicts.
+
+    ``away``: positions whose shard is on another node; they are answered so, and are in no log.
+    """
 
     batch_id: bytes
     submitter: int
     count: int
     wire_bytes: int
     parts: list[Part]
+    runs: list[Part] = field(default_factory=list)
+    away: NDArray[np.intp] | None = None
+
+    @property
+    def to_verify(self) -> list[Part]:
+        """All that must be verified before the round: what shards get alone, and runs over shards."""
+        return [*self.parts, *self.runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +115,36 @@ class AdminJob:
     """Admin requests in their order."""
 
     columns: AdminColumns
+
+
+@dataclass(frozen=True, slots=True)
+class RelayJob:
+    """Finalized relay blocks in the order of their heights, none left out; the first follows the last consumed."""
+
+    blocks: tuple[RelayBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayReply:
+    """The height of the last relay block that every shard has consumed."""
+
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreditsJob:
+    """Credits of a shard on another node, with their proof, for a shard of this one."""
+
+    destination: int
+    offered: ProvedCredits
+
+
+@dataclass(frozen=True, slots=True)
+class CreditsReply:
+    """How many credits were taken; or why none was, with nothing changed and nothing in the log."""
+
+    taken: int
+    refused: CreditsRefused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +168,7 @@ class AdminReply:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPart:
-    """What an index needs of one batch record: where it stands, its records, digests and codes."""
+    """What an index needs of one batch or run record: where it stands, its records, digests and codes."""
 
     shard: int
     number: int
@@ -134,10 +189,14 @@ class AppliedCredits:
 
 @dataclass(frozen=True, slots=True)
 class SealedBlock:
-    """A header that may be signed once its seal is durable, with the decision leaves (48 bytes each) it commits to."""
+    """A header that may be signed once its seal is durable, with the decision leaves (48 bytes each) it commits to.
+
+    ``outgoing``: what the block sent, encoded, where the domain has shards on other nodes.
+    """
 
     header: Header
     decision_leaves: bytes
+    outgoing: bytes = b""
 
 
 @dataclass(slots=True)
@@ -146,11 +205,13 @@ class Round:
 
     time: int
     records: dict[int, list[LogRecord]] = field(default_factory=dict)
-    replies: list[BatchReply | AdminReply] = field(default_factory=list)
+    replies: list[BatchReply | AdminReply | RelayReply | CreditsReply] = field(default_factory=list)
     sealed: list[SealedBlock] = field(default_factory=list)
     account_counts: dict[int, int] = field(default_factory=dict)
     batches: list[AppliedPart] = field(default_factory=list)
     credits: list[AppliedCredits] = field(default_factory=list)
+    runs: list[AppliedPart] = field(default_factory=list)
+    relay: list[LogRecord] = field(default_factory=list)
 
     @property
     def log_bytes(self) -> int:
@@ -159,30 +220,71 @@ class Round:
 
 
 class DomainCore:
-    """The shards of one node. ``machines`` by shard id; every machine has applied its log up to the same commit."""
+    """The shards of one node. ``machines`` by shard id; every machine has applied its log up to the same commit.
 
-    def __init__(self, genesis: Genesis, machines: Mapping[int, ShardMachine], slot_map: SlotMap, epoch: int) -> None:
+    ``remote``: the shards of the domain that other nodes serve (CHANNEL-5). What is sent to them stays in the blocks
+    that sent it (``shards.outbox``); what they send comes as ``CreditsJob``.
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        machines: Mapping[int, ShardMachine],
+        slot_map: SlotMap,
+        epoch: int,
+        remote: Iterable[int] = (),
+    ) -> None:
         self.genesis = genesis
         self.machines = dict(sorted(machines.items()))
-        missing = {int(owner) for owner in np.unique(slot_map.owners)} - set(self.machines)
+        self.remote = tuple(sorted(remote))
+        missing = {int(owner) for owner in np.unique(slot_map.owners)} - {*self.machines, *self.remote}
         invariant(not missing, "node_serves_its_domain", missing=sorted(missing))
+        doubled = [shard for shard in self.remote if shard in self.machines]
+        invariant(not doubled, "shard_is_here_or_away", doubled=doubled)
+        if self.remote:
+            for machine in self.machines.values():
+                machine.keep_outgoing()
         self.slot_map = slot_map
         self.epoch = epoch
         self.time = max((machine.last_time for machine in self.machines.values()), default=0)
+        # Of the last relay block that every shard has consumed, 0 before the first; read by any thread.
+        self.relay_height = min((machine.ledger.relay_height for machine in self.machines.values()), default=0)
         self._positions = {shard: machine.log_position for shard, machine in self.machines.items()}
 
     # Before a round, in any thread: these read nothing that a round changes but the append-only key registry.
 
     def split(self, columns: BatchColumns, *, submitter: int) -> BatchJob:
-        """Split a batch by the slot of each debit account (runs stay whole) and assemble the signed messages."""
+        """Split a batch by the slot of each debit account (runs stay whole) and assemble the signed messages.
+
+        Runs over shards are taken out whole: they come after the parts, in their order.
+        """
         owners = self.slot_map.shards(columns.heads)
-        shards = np.unique(owners)
+        runs = self._runs_over_shards(columns)
+        alone = np.ones(columns.count, dtype=bool)
+        for run in runs:
+            alone[run.rows] = False
+        shards = np.unique(owners[alone])
         parts: list[Part] = []
         for shard in shards:
-            rows = None if len(shards) == 1 else np.flatnonzero(owners == shard)
+            if int(shard) not in self.machines:
+                continue
+            rows = None if len(shards) == 1 and not runs else np.flatnonzero(alone & (owners == shard))
             part = columns if rows is None else columns.select(rows)
             parts.append(Part(int(shard), rows, part, self.machines[int(shard)].prepare(part)))
-        return BatchJob(columns.batch_id, submitter, columns.count, wire_bytes(columns), parts)
+        away = np.flatnonzero(alone & np.isin(owners, self.remote)) if self.remote else None
+        return BatchJob(columns.batch_id, submitter, columns.count, wire_bytes(columns), parts, runs, away)
+
+    def _runs_over_shards(self, columns: BatchColumns) -> list[Part]:
+        """Cut out the runs that touch several shards, all of them here."""
+        members_max = self.genesis.domain(self.genesis.domain_of_shard(min(self.machines))).limits.run_members_max
+        found = []
+        for start, end, shards in self.slot_map.runs_over_shards(columns.heads, members_max):
+            if all(shard in self.machines for shard in shards):
+                rows = np.arange(start, end)
+                part = columns.select(rows)
+                prepared = self.machines[shards[0]].prepare(part)
+                found.append(Part(shards[0], rows, part, prepared, shards=shards))
+        return found
 
     def verify(self, part: Part) -> None:
         """Check all signatures of a part in one native call."""
@@ -193,15 +295,19 @@ class DomainCore:
 
     # The round.
 
-    def run(self, work: Sequence[BatchJob | AdminJob], now: int, *, seal: bool) -> Round:
+    def run(self, work: Sequence[BatchJob | AdminJob | RelayJob | CreditsJob], now: int, *, seal: bool) -> Round:
         """Apply the work in order and return what must be durable before its answers leave. ``now`` in ns."""
         self.time = max(self.time, now)
         round_ = Round(self.time)
         for job in work:
             if isinstance(job, BatchJob):
                 round_.replies.append(self._batch(round_, job))
-            else:
+            elif isinstance(job, AdminJob):
                 round_.replies.append(self._admin(round_, job))
+            elif isinstance(job, CreditsJob):
+                round_.replies.append(self._take(round_, job))
+            else:
+                round_.replies.append(self._consume(round_, job))
         self._deliver(round_)
         if seal:
             # A seal's sweep releases reservations and moves nothing between shards, so nothing is left to deliver.
@@ -210,13 +316,41 @@ class DomainCore:
 
     def relay_block(self, block: bytes, now: int) -> Round:
         """Let every shard consume one finalized relay block, then deliver the credits of its claims."""
-        self.time = max(self.time, now)
-        round_ = Round(self.time)
+        return self.run([RelayJob((RelayBlock.decode(block, self.genesis.hash_suite),))], now, seal=False)
+
+    def _consume(self, round_: Round, job: RelayJob) -> RelayReply:
+        """Let every shard consume the same blocks; the credits of its claims are delivered at the round's end."""
+        for block in job.blocks:
+            body = block.encode()
+            for shard, machine in self.machines.items():
+                machine.apply_relay_block(block, self.time)
+                self._append(round_, shard, RecordKind.RELAY_BLOCK, body)
+                round_.relay.append(round_.records[shard][-1])
+            self.relay_height = block.header.height
+        return RelayReply(self.relay_height)
+
+    def wanted(self) -> list[CreditsWanted]:
+        """Return what to ask other nodes for: credits that an anchored header says were sent to a shard here."""
+        found = []
         for shard, machine in self.machines.items():
-            machine.apply_relay_block(block, self.time)
-            self._append(round_, shard, RecordKind.RELAY_BLOCK, block)
-        self._deliver(round_)
-        return self._closed(round_)
+            for source in self.remote:
+                anchor, received = machine.anchor(source), machine.channel(source)[1]
+                if anchor is not None and anchor.sent > received:
+                    found.append(CreditsWanted(source, shard, received + 1, anchor.height))
+        return found
+
+    def _take(self, round_: Round, job: CreditsJob) -> CreditsReply:
+        """Apply credits of another node; what they cause to be sent is delivered at the round's end, or stays."""
+        machine, offered = self.machines[job.destination], job.offered
+        try:
+            if offered.source not in self.remote:
+                raise CreditsRefused(offered.source, "source", "it is no shard of another node")  # noqa: TRY301
+            codes = machine.apply_proved_credits(offered, self.time)
+        except CreditsRefused as refused:
+            return CreditsReply(0, refused)
+        number = self._append(round_, job.destination, RecordKind.PROVED_CREDITS, offered.encode())
+        round_.credits.append(AppliedCredits(job.destination, number, offered.messages, codes))
+        return CreditsReply(offered.count)
 
     def _closed(self, round_: Round) -> Round:
         round_.account_counts = {shard: machine.ledger.account_count for shard, machine in self.machines.items()}
@@ -226,21 +360,45 @@ class DomainCore:
         codes = np.zeros(job.count, dtype=np.uint16)
         first_codes = np.zeros(job.count, dtype=np.uint16)
         times = np.zeros(job.count, dtype=np.uint64)
+        if job.away is not None:
+            codes[job.away], times[job.away] = ResultCode.SHARD_AWAY, self.time
         for part in job.parts:
             machine = self.machines[part.shard]
-            stale = part.verified_by is not machine or len(machine.registry) != part.keys_known
-            if stale and (part.verified_by is not machine or self._names_new_key(part, machine)):
-                # The verdict is a function of record and registry as they stand now. A key was registered since, or
-                # this state was built anew: what the one before had registered and not made durable never was.
-                self.verify(part)
-            assert part.verdicts is not None
-            outcome = machine.apply_batch(part.columns, part.verdicts, self.time, prepared=part.prepared)
+            outcome = machine.apply_batch(part.columns, self._verdicts(part), self.time, prepared=part.prepared)
             rows = slice(None) if part.rows is None else part.rows
             codes[rows], first_codes[rows], times[rows] = outcome.codes, outcome.first_codes, outcome.times
             body = encode_batch_body(part.columns, submitter=job.submitter, batch_id=job.batch_id, codes=outcome.codes)
             number = self._append(round_, part.shard, RecordKind.BATCH, body)
             round_.batches.append(AppliedPart(part.shard, number, part.columns, part.prepared, outcome.codes))
+        for run in job.runs:
+            assert run.rows is not None
+            answer = self._run_over_shards(round_, job, run)
+            codes[run.rows], first_codes[run.rows], times[run.rows] = answer.codes, answer.first_codes, answer.times
         return BatchReply(codes, first_codes, times)
+
+    def _run_over_shards(self, round_: Round, job: BatchJob, run: Part) -> RunAnswer:
+        """Hold a run on every shard that it touches, decide it once, and write that into all their logs (LEDGER-92)."""
+        machines = [self.machines[shard] for shard in run.shards]
+        verdicts = self._verdicts(run)
+        views = [machine.hold_run(run.columns, verdicts, self.time, run.prepared) for machine in machines]
+        answer = answer_run(views, run.columns.count, self.time)
+        body = encode_batch_body(run.columns, submitter=job.submitter, batch_id=job.batch_id, codes=answer.codes)
+        for machine in machines:
+            machine.decide_run(answer.decision)
+            number = self._append(round_, machine.shard, RecordKind.RUN, body)
+            round_.runs.append(AppliedPart(machine.shard, number, run.columns, run.prepared, answer.codes))
+        return answer
+
+    def _verdicts(self, part: Part) -> NDArray[np.uint8]:
+        """Return what the signatures came to, verified again where that may have changed."""
+        machine = self.machines[part.shard]
+        stale = part.verified_by is not machine or len(machine.registry) != part.keys_known
+        if stale and (part.verified_by is not machine or self._names_new_key(part, machine)):
+            # The verdict is a function of record and registry as they stand now. A key was registered since, or
+            # this state was built anew: what the one before had registered and not made durable never was.
+            self.verify(part)
+        assert part.verdicts is not None
+        return part.verdicts
 
     @staticmethod
     def _names_new_key(part: Part, machine: ShardMachine) -> bool:
@@ -261,6 +419,8 @@ class DomainCore:
             np.zeros(count, np.uint64),
             np.zeros(count, np.uint32),
         )
+        away = ~everywhere & np.isin(owners, self.remote)
+        reply.codes[away], reply.times[away] = ResultCode.SHARD_AWAY, self.time
         for shard, machine in self.machines.items():
             rows = np.flatnonzero(everywhere | (owners == shard))
             if not len(rows):
@@ -273,12 +433,16 @@ class DomainCore:
         return reply
 
     def _deliver(self, round_: Round) -> None:
-        """Apply every outgoing credit at its destination until none is left: credits, then the returns they cause."""
+        """Apply every outgoing credit at its destination until none is left: credits, then the returns they cause.
+
+        Those for other nodes are left to the block that seals them.
+        """
         while True:
             outgoing = [
                 (source, peer, messages)
                 for source, machine in self.machines.items()
                 for peer, messages in machine.take_outgoing()
+                if peer in self.machines
             ]
             if not outgoing:
                 return
@@ -291,7 +455,8 @@ class DomainCore:
         for shard, machine in self.machines.items():
             leaves, header = machine.seal(self._next(round_, shard, RecordKind.SEAL, b""))
             self._commit_position(round_, shard)
-            round_.sealed.append(SealedBlock(header, leaves))
+            sent = b"" if machine.sealed_outgoing is None else machine.sealed_outgoing.encode()
+            round_.sealed.append(SealedBlock(header, leaves, sent))
 
     # Numbering.
 

@@ -4,6 +4,7 @@ ShardsError
 ├── Refused            the request was not looked at; the same bytes may be sent again
 │   ├── Overloaded     the queue is full
 │   └── ShuttingDown   the node is stopping
+├── BlockMissing       a block that this node must have is not kept, or not whole
 └── NodeFailed         the node met a fault it must not go on from
 
 A full disk is ``engine.errors.DiskFull``, as the log raises it.
@@ -11,7 +12,7 @@ A full disk is ``engine.errors.DiskFull``, as the log raises it.
 
 from __future__ import annotations
 
-__all__ = ["NodeFailed", "Overloaded", "Refused", "ShardsError", "ShuttingDown"]
+__all__ = ["BlockMissing", "NodeFailed", "Overloaded", "Refused", "ShardsError", "ShuttingDown"]
 
 
 class ShardsError(Exception):
@@ -37,6 +38,19 @@ class Overloaded(Refused):
 
 class ShuttingDown(Refused):
     """The node is stopping."""
+
+
+class BlockMissing(ShardsError):  # noqa: N818
+    """The kept block of ``shard`` at ``height`` does not serve: ``reason``. The log makes it again.
+
+    Remove the folder of the chain and start: all blocks are then kept anew.
+    """
+
+    def __init__(self, shard: int, height: int, reason: str) -> None:
+        super().__init__(f"shard {shard}, height {height}: {reason}; remove the chain's folder and start again")
+        self.shard = shard
+        self.height = height
+        self.reason = reason
 
 
 class NodeFailed(ShardsError):  # noqa: N818

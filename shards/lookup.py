@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ import numpy as np
 
 from engine.block import build_decision_proof
 from engine.bodies import decode_batch_body, decode_credits_body
-from engine.codes import LEAVES
+from engine.codes import LEAVES, ResultCode
 from engine.header import SignedHeader
 from engine.log import RecordKind
-from engine.types import CREDIT_BYTES, HASH_BYTES, HEAD_BYTES, RECORD_BYTES
+from engine.proved_credits import ProvedCredits
+from engine.types import CREDIT_BYTES, HASH_BYTES, HEAD_BYTES, MESSAGE_BYTES, RECORD_BYTES
 from native.ledger import prepare
 from shards.index import ENTRY, SegmentIndex, entries
+from shards.run_outcomes import RunOutcomes, committed_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,17 +32,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.block import DecisionProof
     from engine.chain import ChainStore
     from engine.genesis import Genesis
     from engine.log import Log, LogRecord
     from shards.domain import AppliedCredits, AppliedPart
 
-__all__ = ["CURSOR_BYTES", "EntryKind", "Lookup", "TransferEntry"]
+__all__ = ["CURSOR_BYTES", "DecidedRecord", "EntryKind", "Lookup", "PreparedRun", "TransferEntry"]
 
 _CURSOR = struct.Struct("<QI")
 CURSOR_BYTES = _CURSOR.size
 _IS_LEAF = np.zeros(1 << 16, dtype=bool)
 _IS_LEAF[[int(code) for code in LEAVES]] = True
+_INDEXED = frozenset({RecordKind.BATCH, RecordKind.RUN, RecordKind.CREDITS, RecordKind.PROVED_CREDITS})
 # Decoded log records kept for the lookups that follow: neighbours of a statement share them.
 _CACHE_RECORDS_MAX = 64
 
@@ -54,7 +59,10 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TransferEntry:
-    """One decision as the log holds it. ``record`` is 160 bytes of a transfer, or 128 of a credit message."""
+    """One decision as the log holds it. ``record`` is 160 bytes of a transfer, or 128 of a credit message.
+
+    Of a prepared member of a run over shards that has ended, code and time are those of its end.
+    """
 
     kind: EntryKind
     record: bytes
@@ -64,6 +72,29 @@ class TransferEntry:
     shard: int
     number: int
     index: int
+    decided_in: int = 0
+
+    @property
+    def proof_number(self) -> int:
+        """A log number in the block whose decisions hold the record's: that of a run's end lies after its own."""
+        return self.decided_in or self.number
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRecord:
+    """A record with the prefix that was hashed before it, and the proof of its decision in a sealed block."""
+
+    record: bytes
+    prefix: bytes
+    proof: DecisionProof
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run that waits for the relay: its records, 160 bytes each, and by shard the log number that prepared it."""
+
+    records: tuple[bytes, ...]
+    places: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +104,8 @@ class _Decoded:
     records: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     codes: NDArray[np.uint16]
+    run: bytes = b""
+    deadline: int = 0
 
 
 class Lookup:
@@ -98,6 +131,7 @@ class Lookup:
             raise
         self._cache: dict[tuple[int, int], _Decoded] = {}
         self._lock = threading.Lock()
+        self._outcomes = RunOutcomes(genesis, log_of, chain, self._places)
 
     # What is durable arrives here in log order.
 
@@ -124,7 +158,9 @@ class Lookup:
 
     def add_record(self, record: LogRecord) -> None:
         """Index a record read back from the log, as a restart does for the tail."""
-        if record.kind in (RecordKind.BATCH, RecordKind.CREDITS):
+        if record.kind is RecordKind.RELAY_BLOCK:
+            self._add_relay(record)
+        elif record.kind in _INDEXED:
             decoded = self._decode(record)
             if decoded.kind is EntryKind.TRANSFER:
                 self._add_batch(record.shard, record.number, decoded.records, decoded.digests, decoded.codes)
@@ -151,9 +187,15 @@ class Lookup:
             candidates = self._digests.find(int.from_bytes(digest[:8], "little"))
         for candidate in candidates:
             entry = self._entry(int(candidate["shard"]), int(candidate["number"]), int(candidate["row"]))
-            if entry is not None and entry.kind is EntryKind.TRANSFER and entry.digest == digest:
+            if self._decides(entry, digest):
                 return entry
         return None
+
+    def _decides(self, entry: TransferEntry | None, digest: bytes) -> bool:
+        """Whether it is the decision on a record; of a run over shards that of the payer's shard counts."""
+        if entry is None or entry.kind is not EntryKind.TRANSFER or entry.digest != digest:
+            return False
+        return self._shard_of(entry.record[16:32]) == entry.shard
 
     def transfers(self, digests: Sequence[bytes]) -> list[TransferEntry | None]:
         """Return the decision on each of some records: the index is searched once for all of them."""
@@ -168,7 +210,7 @@ class Lookup:
             if found[position] is not None:
                 continue
             entry = self._entry(shard, number, row)
-            if entry is not None and entry.kind is EntryKind.TRANSFER and entry.digest == digests[position]:
+            if self._decides(entry, digests[position]):
                 found[position] = entry
         return found
 
@@ -202,15 +244,93 @@ class Lookup:
     def decision_proof(self, digest: bytes) -> bytes | None:
         """Return the proof (spec BLOCK-2) that this shard decided the record, or None while its block is not sealed."""
         entry = self.transfer(digest)
+        proof = None if entry is None else self._proof(digest, entry.shard, entry.proof_number)
+        return None if proof is None else proof.encode()
+
+    def decided(self, digest: bytes, *, payee: bool) -> DecidedRecord | None:
+        """Return a decided record with its proof, or None while its block is not sealed.
+
+        For the payee of money that left the payer's shard it is the decision of the shard where it arrived.
+        """
+        entry = self.transfer(digest)
         if entry is None:
             return None
-        height = self._block_of(entry.shard, entry.number)
-        block = None if height is None else self._chain.get(entry.shard, height)
+        place: tuple[int, int] | None = entry.shard, entry.proof_number
+        if payee and entry.code == ResultCode.CREATED_IN_TRANSIT:
+            place = self._arrival(entry)
+        elif payee and entry.code == ResultCode.COMMITTED:
+            place = self._credit_half(entry)
+        proof = None if place is None else self._proof(digest, *place)
+        if proof is None:
+            return None
+        return DecidedRecord(entry.record, self._prefix(entry), proof)
+
+    def _proof(self, digest: bytes, shard: int, number: int) -> DecisionProof | None:
+        """Prove the decision on a record by the block that covers a log number."""
+        height = self._block_of(shard, number)
+        block = None if height is None else self._chain.get(shard, height)
         if block is None:
             return None
         header = SignedHeader.decode(block.signed_header)
-        proof = build_decision_proof(self._genesis.hash_suite, digest, block.decision_leaves, header)
-        return None if proof is None else proof.encode()
+        return build_decision_proof(self._genesis.hash_suite, digest, block.decision_leaves, header)
+
+    def _prefix(self, entry: TransferEntry) -> bytes:
+        """Return what was hashed before a record: T(transfer), or T_run of its run."""
+        record = next(iter(self._log_of(entry.shard).read(entry.number)))
+        columns = decode_batch_body(record.body, record.shard >> 8).columns
+        prepared = prepare(
+            self._genesis.hash_suite, self._genesis.hash, columns.heads, columns.binding_index, columns.bindings
+        )
+        start = entry.index * MESSAGE_BYTES
+        return bytes(memoryview(prepared.messages)[start : start + HASH_BYTES])
+
+    def _arrival(self, entry: TransferEntry) -> tuple[int, int] | None:
+        """Return shard and log number of the credit that a transfer made on another shard of this node.
+
+        Both stand in one round and have its time, so that the many credits of a busy account are not walked through.
+        """
+        account = entry.record[32:48]
+        shard = self._shard_of(account)
+        with self._lock:
+            numbers = np.unique(self._accounts.find(_account_key(account), shard)["number"]).tolist()
+        for number in numbers[bisect_left(numbers, entry.time, key=lambda each: self._time_of(shard, each)) :]:
+            decoded = self._read(shard, number)
+            if decoded is None or decoded.time > entry.time:
+                return None
+            if decoded.kind is EntryKind.CREDIT and entry.digest in {each.tobytes() for each in decoded.digests}:
+                return shard, number
+        return None
+
+    def prepared_run(self, digest: bytes) -> PreparedRun | None:
+        """Return the run over shards of which this is a member, None when it is none, or the relay has decided it."""
+        entry = self.transfer(digest)
+        if entry is None or entry.code != ResultCode.PREPARED:
+            return None
+        run = self._read(entry.shard, entry.number)
+        places = {}
+        for shard, number, _ in self._places(int.from_bytes(digest[:8], "little")):
+            found = self._read(shard, number)
+            if run is not None and found is not None and found.run == run.run and (found.codes == entry.code).all():
+                places[shard] = number
+        return None if run is None else PreparedRun(tuple(map(bytes, run.records)), places)
+
+    def block_of(self, shard: int, number: int) -> int | None:
+        """Return the height of the block that covers a log number, None while it is not sealed."""
+        return self._block_of(shard, number)
+
+    def _credit_half(self, entry: TransferEntry) -> tuple[int, int] | None:
+        """Return where a committed member of a run was credited: its payee's shard consumed that block too."""
+        shard = self._shard_of(entry.record[32:48])
+        run = self._read(entry.shard, entry.number)
+        if run is None or shard == entry.shard:
+            return entry.shard, entry.proof_number
+        outcome = self._outcomes.outcome(shard, run.run, run.deadline, entry.digest)
+        return None if outcome is None else (shard, outcome.number)
+
+    def _time_of(self, shard: int, number: int) -> int:
+        """Return the time of a log record, ns; 0 for one that the log does not have."""
+        record = next(iter(self._log_of(shard).read(number)), None)
+        return 0 if record is None else record.time
 
     def _block_of(self, shard: int, number: int) -> int | None:
         """Return the height of the block that covers a log number, None while it is not sealed: by bisection."""
@@ -233,22 +353,27 @@ class Lookup:
         decoded = self._read(shard, number)
         if decoded is None or row >= len(decoded.records):
             return None
+        digest, code, time = decoded.digests[row].tobytes(), int(decoded.codes[row]), decoded.time
+        ended = None
+        if code == ResultCode.PREPARED:
+            ended = self._outcomes.outcome(shard, decoded.run, decoded.deadline, digest)
         return TransferEntry(
             decoded.kind,
             decoded.records[row].tobytes(),
-            decoded.digests[row].tobytes(),
-            int(decoded.codes[row]),
-            decoded.time,
+            digest,
+            code if ended is None else int(ended.code),
+            time if ended is None else ended.time,
             shard,
             number,
             row,
+            0 if ended is None else ended.number,
         )
 
     def _read(self, shard: int, number: int) -> _Decoded | None:
         found = self._cache.get((shard, number))
         if found is None:
             record = next(iter(self._log_of(shard).read(number)), None)
-            if record is None or record.kind not in (RecordKind.BATCH, RecordKind.CREDITS):
+            if record is None or record.kind not in _INDEXED:
                 return None
             found = self._decode(record)
             if len(self._cache) >= _CACHE_RECORDS_MAX:
@@ -257,15 +382,20 @@ class Lookup:
         return found
 
     def _decode(self, record: LogRecord) -> _Decoded:
-        if record.kind is RecordKind.BATCH:
+        if record.kind in {RecordKind.BATCH, RecordKind.RUN}:
             batch = decode_batch_body(record.body, record.shard >> 8)
             columns = batch.columns
             prepared = prepare(
                 self._genesis.hash_suite, self._genesis.hash, columns.heads, columns.binding_index, columns.bindings
             )
             digests = np.frombuffer(prepared.digests, dtype=np.uint8).reshape(-1, HASH_BYTES)
-            return _Decoded(EntryKind.TRANSFER, record.time, columns.records(), digests, batch.codes)
-        credits_ = decode_credits_body(record.body)
+            decoded = _Decoded(EntryKind.TRANSFER, record.time, columns.records(), digests, batch.codes)
+            if record.kind is RecordKind.RUN:
+                deadline = int(columns.fields["expires_at"].min())
+                decoded = replace(decoded, run=prepared.messages[:HASH_BYTES], deadline=deadline)
+            return decoded
+        proved = record.kind is RecordKind.PROVED_CREDITS
+        credits_ = ProvedCredits.decode(record.body) if proved else decode_credits_body(record.body)
         messages = np.frombuffer(credits_.messages, dtype=np.uint8).reshape(-1, CREDIT_BYTES)
         codes = np.zeros(len(messages), dtype=np.uint16)
         return _Decoded(EntryKind.CREDIT, record.time, messages, messages[:, 80:112], codes)
@@ -283,6 +413,19 @@ class Lookup:
         sides = [_account_keys(heads[rows, offset : offset + 16]) for offset in (16, 32)]
         both = np.concatenate([entries(side, shard, number, rows) for side in sides])
         self._append(entries(keys, shard, number, rows), both, shard, number)
+
+    def _add_relay(self, record: LogRecord) -> None:
+        """Index the runs that a relay block commits, by T_run."""
+        runs = committed_runs(self._genesis, bytes(record.body))
+        if runs:
+            keys = np.array([int.from_bytes(run[:8], "little") for run in runs], dtype=np.uint64)
+            found = entries(keys, record.shard, record.number, range(len(runs)))
+            self._append(found, np.empty(0, dtype=ENTRY), record.shard, record.number)
+
+    def _places(self, key: int) -> list[tuple[int, int, int]]:
+        with self._lock:
+            hits = self._digests.find(key)
+        return [(int(hit["shard"]), int(hit["number"]), int(hit["row"])) for hit in hits]
 
     def _add_credits(self, shard: int, number: int, messages: NDArray[np.uint8]) -> None:
         rows = np.arange(len(messages), dtype=np.uint32)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,20 +22,25 @@ import structlog
 from engine.errors import DiskFull
 from engine.invariants import invariant
 from engine.relay_block import RelayBlock
-from engine.types import ACCOUNT_BYTES
-from shards.domain import AdminJob, AdminReply, BatchReply, Round, wire_bytes
+from engine.types import ACCOUNT_BYTES, RelayRecordType
+from shards.account_proofs import AccountProofs
+from shards.domain import AdminJob, AdminReply, BatchReply, CreditsReply, RelayJob, RelayReply, Round, wire_bytes
 from shards.errors import NodeFailed, Overloaded, ShardsError, ShuttingDown
 from shards.recovery import Recovered, Stores, recover
+from shards.run_proofs import run_decision
 from shards.work_queue import Waiting, WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from engine.checkpoint import Manifest
     from engine.genesis import Genesis
-    from shards.lookup import TransferEntry
+    from engine.run_decision import RunDecisionRecord
+    from shards.account_proofs import AccountAtBlock
+    from shards.lookup import DecidedRecord, TransferEntry
+    from shards.run_proofs import RangePath, UndecidedRun
     from shards.settings import NodeSettings
     from shards.signer import BlockSigner
 
@@ -54,6 +60,8 @@ _ROOM_BYTES_MIN: Final = 1 << 20
 _FOLLOW_UPS_MAX: Final = 4
 # A lookup reads so many records at a time from the log, and then lets another one in.
 _LOOKUPS_AT_ONCE: Final = 2_048
+# What decides something on a shard; a block without it only moves relay time.
+_DECIDING: Final = frozenset({RelayRecordType.REVEAL, RelayRecordType.DECISION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,11 @@ class DomainNode:
         self._follow_ups: set[asyncio.Task[Exception | None]] = set()
         self._following = asyncio.Lock()
         self._alone: set[asyncio.Task[Recovered]] = set()
+        self._relay: deque[Waiting] = deque()
+        self._relay_turn = asyncio.Lock()
+        self._relaying: set[asyncio.Task[None]] = set()
+        self._proofs = AccountProofs()
+        self._on_sealed: list[Callable[[], None]] = []
         self._mending: asyncio.Task[None] | None = None
         self._verifiers = ThreadPoolExecutor(settings.verify_threads, thread_name_prefix="verify")
         self._ledger = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -146,8 +159,9 @@ class DomainNode:
         for task in (self._runner, self._mending):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
-        while self._commits or self._follow_ups or self._alone:
-            await asyncio.wait((*self._commits, *self._follow_ups, *self._alone))
+        self._answer_all(self._drained(), ShuttingDown("the node is stopping"))
+        while self._commits or self._follow_ups or self._alone or self._relaying:
+            await asyncio.wait((*self._commits, *self._follow_ups, *self._alone, *self._relaying))
         if self._checkpointing is not None:
             await asyncio.gather(self._checkpointing, return_exceptions=True)
         if self._goes_on():
@@ -155,7 +169,7 @@ class DomainNode:
                 await self._checkpoint()
             except Exception as error:  # noqa: BLE001 - the log is whole without it
                 _LOG.warning("checkpoint_skipped", reason=str(error))
-        self._answer_all(self._queue.drain(), ShuttingDown("the node is stopping"))
+        self._answer_all(self._drained(), ShuttingDown("the node is stopping"))
         while self._checking:
             await asyncio.wait(set(self._checking))
         await self._close()
@@ -204,18 +218,65 @@ class DomainNode:
         assert isinstance(reply, AdminReply)
         return reply
 
+    @property
+    def relay_height(self) -> int:
+        """Height of the last relay block that the shards have consumed; while one is consumed, of it or before it."""
+        return self._live().core.relay_height
+
     async def relay_block(self, block: bytes) -> None:
         """Let every shard consume one finalized relay block; returns when that is durable.
 
-        Raises EncodingError for bytes that are no block, with nothing done, and as submit does.
+        Raises EncodingError for bytes that are no block, with nothing done, and as ``relay_blocks`` does.
         """
-        decoded = RelayBlock.decode(block, self.genesis.hash_suite)
-        invariant(decoded.header.genesis_hash == self.genesis.hash, "relay_block_of_this_network")
-        await self._run_alone(lambda recovered, now: recovered.core.relay_block(block, now))
+        await self.relay_blocks((RelayBlock.decode(block, self.genesis.hash_suite),))
+
+    async def relay_blocks(self, blocks: Sequence[RelayBlock]) -> None:
+        """Let every shard consume final relay blocks, in one round with what else waits; returns when that is durable.
+
+        Blocks consumed already are left out; the rest follows the last one without a gap. That they are final is the
+        caller's to know. It runs to its end, whether or not the caller waits. Raises InvariantBroken for a gap or
+        another network, with nothing done, and as submit does.
+        """
+        task = asyncio.get_running_loop().create_task(self._consume(tuple(blocks)))
+        self._relaying.add(task)
+        task.add_done_callback(self._relaying.discard)
+        await asyncio.shield(task)
+
+    async def _consume(self, blocks: tuple[RelayBlock, ...]) -> None:
+        # One at a time: what was consumed is then known, and how much waits is the caller's memory and not this one's.
+        async with self._relay_turn:
+            known = self._live().core.relay_height
+            self._raise_refusal()
+            # Claims and refunds may use half of what new work leaves free.
+            if self._stores.room_bytes() < self._settings.disk_reserve_bytes // 2:
+                raise DiskFull(str(self._stores.path), self._stores.room_bytes())
+            fresh = tuple(block for block in blocks if block.header.height > known)
+            for height, block in enumerate(fresh, start=known + 1):
+                found = block.header
+                invariant(found.genesis_hash == self.genesis.hash, "relay_block_of_this_network")
+                invariant(found.height == height, "relay_heights_follow", found=found.height, expected=height)
+            if not fresh:
+                return
+            waiting = Waiting(0, 0, asyncio.get_running_loop().create_future(), job=RelayJob(fresh))
+            self._relay.append(waiting)
+            self._wake.set()
+            await waiting.answered
+
+    async def prove_account(self, account: int) -> AccountAtBlock | None:
+        """Return an account as the next block leaves it, with its paths to that block's state root; None if unknown.
+
+        The block is durable and its header signed when this returns. Raises as submit does.
+        """
+        self._live()
+        self._raise_refusal()
+        proven = self._proofs.ask(account)
+        self._worked_since_seal = True
+        self._wake.set()
+        return await proven
 
     def _enqueue(
         self, submitter: int, size: int, *, batch: BatchColumns | None = None, job: AdminJob | None = None
-    ) -> asyncio.Future[BatchReply | AdminReply]:
+    ) -> asyncio.Future[BatchReply | AdminReply | RelayReply | CreditsReply]:
         """Refuse what cannot be taken; check first, so that nothing is half done."""
         self._live()
         self._raise_refusal()
@@ -255,7 +316,7 @@ class DomainNode:
             core = self._live().core
             split = partial(core.split, waiting.batch, submitter=waiting.submitter)
             job = await loop.run_in_executor(self._verifiers, split)
-            await asyncio.gather(*(loop.run_in_executor(self._verifiers, core.verify, part) for part in job.parts))
+            await asyncio.gather(*(loop.run_in_executor(self._verifiers, core.verify, part) for part in job.to_verify))
             waiting.job = job
         except Exception as error:  # noqa: BLE001 - it answers this batch, and no other
             waiting.error = error
@@ -279,9 +340,11 @@ class DomainNode:
             self._answer_all(work or [], NodeFailed(f"{type(error).__name__}: {error}"))
 
     async def _next_work(self) -> list[Waiting] | None:
-        """Return checked work of all lanes in turn (empty when only a seal is due); None to end."""
+        """Return relay blocks and checked work of all lanes in turn (empty when only a seal is due); None to end."""
         while not isinstance(self._refusing, NodeFailed):
             work = []
+            while self._relay:
+                work.append(self._relay.popleft())
             for waiting in self._queue.take(self._settings.round_bytes_max):
                 if waiting.error is not None:
                     _answer(waiting, waiting.error)
@@ -324,8 +387,24 @@ class DomainNode:
         jobs = [waiting.job for waiting in work if waiting.job is not None]
         if seal:
             self._last_seal = self._now()
-        self._worked_since_seal = bool(work) or (self._worked_since_seal and not seal)
-        await self._apply(recovered, lambda now: recovered.core.run(jobs, now, seal=seal), work)
+        worked = any(not isinstance(job, RelayJob) or _decides(job) for job in jobs)
+        self._worked_since_seal = worked or (self._worked_since_seal and not seal)
+        proofs = self._proofs.take() if seal else None
+
+        def step(now: int) -> Round:
+            round_ = recovered.core.run(jobs, now, seal=seal)
+            if proofs is not None:
+                proofs.prove(recovered.core, round_)
+            return round_
+
+        try:
+            whole = await self._apply(recovered, step, work)
+        except BaseException as error:
+            if proofs is not None:
+                proofs.fail(error)
+            raise
+        if proofs is not None:
+            whole.add_done_callback(proofs.answer)
 
     async def _run_alone(self, step: Callable[[Recovered, int], Round]) -> Recovered:
         """Run one round of another kind in order with the others; returns when it is durable, signed and indexed.
@@ -430,6 +509,8 @@ class DomainNode:
         if round_.sealed:
             async with self._sealed:
                 self._sealed.notify_all()
+            for tell in self._on_sealed:
+                tell()
 
     # Checkpoints.
 
@@ -481,7 +562,8 @@ class DomainNode:
         _LOG.error("node_failed", error=type(error).__name__, reason=str(error))
         failure = NodeFailed(f"{type(error).__name__}: {error}")
         self._refuse(failure)
-        self._answer_all(self._queue.drain(), failure)
+        self._answer_all(self._drained(), failure)
+        self._proofs.take().fail(failure)
         self._wake.set()
         if self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
@@ -503,7 +585,7 @@ class DomainNode:
         try:
             while self._commits or self._follow_ups:
                 await asyncio.wait((*self._commits, *self._follow_ups))
-            self._answer_all(self._queue.drain(), self._refusing)
+            self._answer_all(self._drained(), self._refusing)
             self._recovered = None
             rebuilt = await self._rebuild(abandoned)
             while isinstance(self._refusing, DiskFull) and (not self._has_room() or not rebuilt.whole):
@@ -531,6 +613,12 @@ class DomainNode:
 
     def _has_room(self) -> bool:
         return self._stores.room_bytes() >= max(self._settings.disk_reserve_bytes, _ROOM_BYTES_MIN)
+
+    def _drained(self) -> list[Waiting]:
+        """Take everything that waits, relay blocks too."""
+        relay = list(self._relay)
+        self._relay.clear()
+        return [*relay, *self._queue.drain()]
 
     @staticmethod
     def _answer_all(work: Iterable[Waiting], error: BaseException | None) -> None:
@@ -590,6 +678,39 @@ class DomainNode:
         ask = self._reading().lookup.decision_proof
         return await asyncio.get_running_loop().run_in_executor(self._reader, ask, digest)
 
+    async def decided(self, digest: bytes, *, payee: bool) -> DecidedRecord | None:
+        """Return what a receipt begins with, None while the block is not sealed or the record is unknown."""
+        ask = partial(self._reading().lookup.decided, digest, payee=payee)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, ask)
+
+    async def undecided_runs(self) -> list[UndecidedRun]:
+        """Return the runs over shards that the relay has not decided yet."""
+        return await asyncio.get_running_loop().run_in_executor(self._ledger, self._live().undecided_runs)
+
+    async def run_decision(
+        self, digest: bytes, anchored: Mapping[int, int], range_path: RangePath
+    ) -> RunDecisionRecord | None:
+        """Prove the run of this member under the newest anchored headers; None while that cannot be, or is too late.
+
+        ``anchored``: heights by shard; ``range_path`` (shard, height, later height), called in another thread.
+        """
+        lookup, chain = self._reading().lookup, self._stores.chain
+        ask = partial(run_decision, self.genesis, lookup, chain, digest, anchored, range_path)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, ask)
+
+    def when_sealed(self, tell: Callable[[], None]) -> None:
+        """Call this whenever headers were signed and kept, from the event loop."""
+        self._on_sealed.append(tell)
+
+    async def signed_headers(self, shard: int, from_height: int, count_max: int) -> list[bytes]:
+        """Return signed headers of a shard from a height on, at most so many."""
+
+        def read() -> list[bytes]:
+            found = self._stores.chain.range(shard, from_height, from_height + count_max - 1)
+            return [block.signed_header for block in found]
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+
     async def blocks(self, shard: int, from_height: int, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield signed headers of a shard from a height on; with ``follow``, wait for those to come."""
         loop = asyncio.get_running_loop()
@@ -624,3 +745,8 @@ class DomainNode:
 def _answer(waiting: Waiting, error: BaseException | None) -> None:
     if not waiting.answered.done():
         waiting.answered.set_exception(error if error is not None else NodeFailed("no answer"))
+
+
+def _decides(job: RelayJob) -> bool:
+    """Whether one of the blocks may end a lock or a run: then a seal follows soon, as after any work."""
+    return any(record.type in _DECIDING for block in job.blocks for record in block.records)

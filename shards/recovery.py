@@ -7,8 +7,11 @@ recomputed codes compared with the recorded ones. A header derived anew must equ
 from __future__ import annotations
 
 import shutil
+import struct
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +29,11 @@ from engine.prefix import PrefixType, signing_prefix
 from engine.types import ACCOUNT_BYTES, ZERO_HASH
 from shards.domain import DomainCore, Round, SealedBlock
 from shards.lookup import Lookup
+from shards.run_proofs import UndecidedRun
 from shards.slots import SlotMap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from engine.data_directory import DataDirectory
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Recovered", "Stores", "recover"]
 
 _LOG = structlog.get_logger("clearspan.node")
+_PREPARED = struct.Struct("<32s32sQ")
 
 
 @dataclass(slots=True)
@@ -88,7 +93,8 @@ class Stores:
         """Sign and keep headers whose seals are durable, with the decision leaves that they commit to."""
         for block in sealed:
             signed = sign_header(genesis, block, signer)
-            self.chain.append(block.header.shard, block.header.height, signed.encode(), block.decision_leaves)
+            header = block.header
+            self.chain.append(header.shard, header.height, signed.encode(), block.decision_leaves, block.outgoing)
 
     def close(self) -> None:
         """Close all stores."""
@@ -142,12 +148,23 @@ class Recovered:
 
         What finds no room on the disk stays in memory, and is found there; the log it is made from ends first.
         """
-        for part in round_.batches:
+        lookup = self.lookup
+        added: list[tuple[int, Callable[[], None]]] = [
+            *((each.number, partial(lookup.add_batch, each)) for each in (*round_.batches, *round_.runs)),
+            *((each.number, partial(lookup.add_credits, each)) for each in round_.credits),
+            *((each.number, partial(lookup.add_record, each)) for each in round_.relay),
+        ]
+        for _, add in sorted(added, key=itemgetter(0)):
             with suppress(DiskFull):
-                self.lookup.add_batch(part)
-        for credits_ in round_.credits:
-            with suppress(DiskFull):
-                self.lookup.add_credits(credits_)
+                add()
+
+    def undecided_runs(self) -> list[UndecidedRun]:
+        """Return the runs over shards that the relay has not decided, each once; on the ledger thread."""
+        found = {}
+        for machine in self.core.machines.values():
+            for row in _PREPARED.iter_unpack(machine.ledger.prepared()):
+                found[row[0]] = UndecidedRun(*row)
+        return list(found.values())
 
     def accounts(self, ids: bytes) -> bytes:
         """Return the leaves of n accounts (160 bytes each, zeros where missing), each from its shard."""
@@ -192,19 +209,27 @@ class Recovered:
 
 
 def recover(
-    genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner, *, after: Recovered | None = None
+    genesis: Genesis,
+    domain: int,
+    stores: Stores,
+    signer: BlockSigner,
+    *,
+    after: Recovered | None = None,
+    local: Collection[int] | None = None,
 ) -> Recovered:
     """Build a domain from its stores. Raises LogDamaged, ReplayDiverged, DiskFull; InvariantBroken for two histories.
 
+    ``local``: the shards of the domain that this node serves (None: all); other nodes serve the rest.
     ``after`` is what this process went on with until a disk was full: its lookups and its epoch are kept, nothing is
     demanded of the disk, and what there is no room for leaves the result not whole.
     """
     if after is not None:
-        return _replayed(genesis, domain, stores, signer, after.lookup, after.core.epoch)
+        local = tuple(after.core.machines)
+        return _replayed(genesis, domain, stores, signer, after.lookup, after.core.epoch, local)
     slot_map = SlotMap.of(genesis, domain)
     lookup = Lookup(genesis, stores.path / "index", stores.log.log, stores.chain, slot_map.shard_of)
     try:
-        recovered = _replayed(genesis, domain, stores, signer, lookup, 0)
+        recovered = _replayed(genesis, domain, stores, signer, lookup, 0, local)
         if not recovered.whole:
             raise DiskFull(str(stores.path), stores.room_bytes())  # noqa: TRY301 - the lookups are closed either way
         epoch = stores.log.epoch() + 1
@@ -217,17 +242,28 @@ def recover(
 
 
 def _replayed(  # noqa: PLR0917 - what a domain is built from
-    genesis: Genesis, domain: int, stores: Stores, signer: BlockSigner, lookup: Lookup, epoch: int
+    genesis: Genesis,
+    domain: int,
+    stores: Stores,
+    signer: BlockSigner,
+    lookup: Lookup,
+    epoch: int,
+    local: Collection[int] | None,
 ) -> Recovered:
     """Replay every shard and bring signed headers and index up to date, as far as there is room."""
+    everywhere = genesis.domain(domain).shard_ids()
+    served = [shard for shard in everywhere if local is None or shard in local]
+    remote = [shard for shard in everywhere if shard not in served]
     machines: dict[int, ShardMachine] = {}
     whole = True
-    if any(lookup.reaches(shard) > stores.log.tip(shard).number for shard in genesis.domain(domain).shard_ids()):
+    if any(lookup.reaches(shard) > stores.log.tip(shard).number for shard in served):
         # The index knows of records that the log does not have: it is of another log, or of a newer copy of this one.
         _LOG.warning("index_discarded", reason="it is ahead of the log")
         lookup.reset()
-    for shard in genesis.domain(domain).shard_ids():
+    for shard in served:
         machine = _from_checkpoint(genesis, shard, stores, signer)
+        if remote:
+            machine.keep_outgoing()
         _index_from_log(stores, lookup, shard, machine.log_position[0])
         for record in stores.log.log(shard).read(machine.log_position[0] + 1):
             sealed = machine.apply(record)
@@ -235,11 +271,13 @@ def _replayed(  # noqa: PLR0917 - what a domain is built from
             if record.number > lookup.reaches(shard):
                 _add(lookup, record)
             if sealed is not None:
-                whole &= _kept(genesis, stores, SealedBlock(sealed.header, sealed.decision_leaves), signer)
+                sent = b"" if machine.sealed_outgoing is None else machine.sealed_outgoing.encode()
+                block = SealedBlock(sealed.header, sealed.decision_leaves, sent)
+                whole &= _kept(genesis, stores, block, signer)
         machines[shard] = machine
         _LOG.info("shard_recovered", shard=shard, height=machine.height, log_number=machine.log_position[0])
     _check_channels(machines)
-    core = DomainCore(genesis, machines, SlotMap.of(genesis, domain), epoch)
+    core = DomainCore(genesis, machines, SlotMap.of(genesis, domain), epoch, remote)
     durable = {
         shard: (machine.height, machine.log_position[0], machine.ledger.account_count, machine.last_time)
         for shard, machine in machines.items()

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.types import HEAD_BYTES, SLOT_COUNT, SLOT_MAP_VERSION
+from engine.types import HEAD_BYTES, SLOT_COUNT, SLOT_MAP_VERSION, TransferKind
 from native.ledger import slots
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from engine.genesis import Genesis
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["SlotMap"]
 
 _DEBIT_OFFSET = 16
+_CREDIT_OFFSET = 32
 _FLAGS_OFFSET = 126
+_KIND_MASK = 0x0F
 _LINKED = 1 << 4
 
 
@@ -54,16 +58,48 @@ class SlotMap:
 
     def shards(self, heads: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """Return the shard id of each of n records (``heads`` n x 128): its debit account's, or its run's."""
-        count = len(heads)
-        out = np.empty(count, dtype=np.uint16)
-        slots(heads, HEAD_BYTES, _DEBIT_OFFSET, out)
-        owners = self.owners[out]
-        linked = (heads[:, _FLAGS_OFFSET] & _LINKED) != 0
+        owners = self._owners(heads, _DEBIT_OFFSET)
+        linked = _linked(heads)
+        return owners[_first_members(linked)] if linked.any() else owners
+
+    def runs_over_shards(
+        self, heads: NDArray[np.uint8], members_max: int
+    ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Yield (start, end, shards) of each closed run with accounts of more than one shard, of allowed length.
+
+        ``shards``, ascending, are those that have a half of it (spec LEDGER-90).
+        """
+        linked = _linked(heads)
         if not linked.any():
-            return owners
-        # A record belongs to the run of the one before it when that one is linked: so the run's first member is
-        # the last record before or at it whose predecessor is not linked.
-        starts = np.ones(count, dtype=bool)
-        starts[1:] = ~linked[:-1]
-        first = np.maximum.accumulate(np.where(starts, np.arange(count), 0))
-        return owners[first]
+            return
+        payers, payees = self._owners(heads, _DEBIT_OFFSET), self._owners(heads, _CREDIT_OFFSET)
+        first = _first_members(linked)
+        elsewhere = (payers != payers[first]) | (payees != payers[first])
+        plain = (heads[:, _FLAGS_OFFSET] & _KIND_MASK) == TransferKind.PLAIN
+        for start in np.unique(first[elsewhere]).tolist():
+            end = int(np.searchsorted(first, start, side="right"))
+            if not 2 <= end - start <= members_max or linked[end - 1]:
+                continue
+            run = slice(start, end)
+            touched = np.concatenate([payers[run], payees[run][plain[run]]])
+            yield start, end, tuple(np.unique(touched).tolist())
+
+    def _owners(self, heads: NDArray[np.uint8], offset: int) -> NDArray[np.uint32]:
+        out = np.empty(len(heads), dtype=np.uint16)
+        slots(heads, HEAD_BYTES, offset, out)
+        return self.owners[out]
+
+
+def _linked(heads: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((heads[:, _FLAGS_OFFSET] & _LINKED) != 0, dtype=np.bool_)
+
+
+def _first_members(linked: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return for each record the first member of its run, or itself.
+
+    A record belongs to the run of the one before it when that one is linked: so the run's first member is the last
+    record before or at it whose predecessor is not linked.
+    """
+    starts = np.ones(len(linked), dtype=bool)
+    starts[1:] = ~linked[:-1]
+    return np.maximum.accumulate(np.where(starts, np.arange(len(linked)), 0))

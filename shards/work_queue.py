@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.batch import BatchColumns
-    from shards.domain import AdminJob, AdminReply, BatchJob, BatchReply
+    from shards.domain import AdminJob, AdminReply, BatchJob, BatchReply, CreditsJob, CreditsReply, RelayJob, RelayReply
 
 __all__ = ["Waiting", "WorkQueue"]
 
@@ -29,9 +29,9 @@ class Waiting:
 
     submitter: int
     size: int
-    answered: asyncio.Future[BatchReply | AdminReply]
+    answered: asyncio.Future[BatchReply | AdminReply | RelayReply | CreditsReply]
     batch: BatchColumns | None = None
-    job: BatchJob | AdminJob | None = None
+    job: BatchJob | AdminJob | RelayJob | CreditsJob | None = None
     error: BaseException | None = None
 
     @property

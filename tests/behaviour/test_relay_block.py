@@ -7,20 +7,30 @@ from dataclasses import replace
 import pytest
 
 from engine.development import development_key, development_network
+from engine.evidence import FraudClaim
 from engine.genesis import padded_key
+from engine.governance import Approval, Corridor, NumberChange, ParameterKind, SlotMap
 from engine.header import SignedHeader
 from engine.refusals import CertificateRefused, EncodingError, ProofRefused
 from engine.relay_block import (
+    CheckpointRoot,
+    ParentCertificate,
     RelayBlock,
     RelayHeader,
     RelayRecord,
     body_path,
+    checkpoint_record,
+    corridor_record,
+    evidence_record,
     header_record,
+    parameter_record,
+    parent_certificate_record,
     reveal_record,
+    slot_map_record,
     validator_set_record,
 )
 from engine.types import RelayRecordType, Role, VotePhase
-from engine.validators import Certificate, CertificateSigner, Validator, ValidatorSet, Vote, vote_message
+from engine.validators import Certificate, CertificateSigner, Statement, Validator, ValidatorSet, Vote, vote_message
 from native.hashing import leaf_hash, root_from_path
 from tests.behaviour.test_header_and_proof import signed
 
@@ -96,8 +106,8 @@ def test_every_byte_of_a_block_counts() -> None:
             RelayBlock.decode(wrong, 1)
 
 
-@pytest.mark.parametrize("number", [0, 3, 5, 6, 7, 8, 9, 65535])
-def test_unknown_and_reserved_records_are_refused(number: int) -> None:
+@pytest.mark.parametrize("number", [0, 3, 5, 6, 7, 8, 9, 10, 11, 65535])
+def test_unknown_records_and_payloads_that_their_type_has_not_are_refused(number: int) -> None:
     payload = bytes(32)
     raw_record = number.to_bytes(2, "little") + b"\x01\x00" + len(payload).to_bytes(4, "little") + payload
     with pytest.raises(EncodingError):
@@ -227,3 +237,116 @@ def test_a_relay_header_reads_back() -> None:
     assert RelayRecord(RelayRecordType.HEADER, signed(1).encode()).signed_header() == SignedHeader.decode(
         signed(1).encode()
     )
+
+
+def test_a_block_that_was_proposed_again_later_keeps_its_view() -> None:
+    """RELAY-7: the certificate's view is the header's or a later one, never an earlier one."""
+    one, four = block(), validators((1, 1, 1, 1))
+    for view, stands in ((2, True), (3, True), (10**6, True), (1, False), (0, False)):
+        rows = []
+        for index in (0, 1, 2):
+            vote = Vote(1, 5, view, VotePhase.COMMIT, one.hash(1), 100, bytes(32))
+            rows.append(CertificateSigner(index, 100, bytes(32), keys(4)[index].sign(vote_message(1, GENESIS, vote))))
+        later = Certificate(VotePhase.COMMIT, 1, 5, view, one.hash(1), tuple(rows))
+        if stands:
+            assert one.verify_certificate(1, later, four) == 3
+        else:
+            with pytest.raises(ProofRefused):
+                one.verify_certificate(1, later, four)
+
+
+def _mixed(count: int) -> tuple[list, ValidatorSet]:
+    """Ed25519, SM2 and P-256 in turn."""
+    made = [
+        development_key(b"mixed", f"v{at}", participant=50 + at, role=Role.BLOCK, suite=1 + at % 3)
+        for at in range(count)
+    ]
+    members = tuple(Validator(key.participant, key.suite, 1, padded_key(key.public_key)) for key in made)
+    return made, ValidatorSet(1, 1, members)
+
+
+@pytest.mark.parametrize("hash_suite", [1, 2])
+def test_members_of_all_suites_certify_together(hash_suite: int) -> None:
+    """RELAY-1: one certificate, one batch of signatures; one bad signature of any suite is found."""
+    signers, mixed = _mixed(7)
+    assert ValidatorSet.decode(mixed.encode()) == mixed
+    one = block(suite=hash_suite)
+    rows = []
+    for index in range(6):
+        vote = Vote(1, 5, 2, VotePhase.COMMIT, one.hash(hash_suite), 100, bytes(32))
+        signature = signers[index].sign(vote_message(hash_suite, GENESIS, vote))
+        rows.append(CertificateSigner(index, 100, bytes(32), signature))
+    whole = Certificate(VotePhase.COMMIT, 1, 5, 2, one.hash(hash_suite), tuple(rows))
+    assert one.verify_certificate(hash_suite, whole, mixed) == 6
+    for bad in range(6):
+        wrong = [replace(row, signature=rows[bad - 1].signature) if at == bad else row for at, row in enumerate(rows)]
+        with pytest.raises(CertificateRefused) as refused:
+            replace(whole, signers=tuple(wrong)).verify(hash_suite, GENESIS, mixed)
+        assert f"[{bad}]" in refused.value.reason
+
+
+def test_a_suite_that_does_not_exist_is_refused() -> None:
+    four = validators((1, 1, 1, 1))
+    for suite in (0, 4, 65535):
+        with pytest.raises(CertificateRefused):
+            ValidatorSet(1, 1, (*four.members[:3], replace(four.members[3], suite=suite)))
+
+
+@pytest.mark.parametrize(
+    ("powers", "stands"),
+    [
+        ((10,) * 11 + (1,) * 22, False), ((1,) * 33, True), ((4,) * 11 + (1,) * 22, True), ((5,) * 11 + (1,) * 22, False),
+        ((3, 3, 3, 1, 1), True), ((1, 1, 1, 1), True), ((6, 6, 6, 1, 1, 1, 1, 1, 1), False), ((2,) * 3 + (1,) * 3, True),
+    ],
+)  # fmt: skip
+def test_a_third_of_the_participants_or_fewer_never_make_a_quorum(powers: tuple[int, ...], stands: bool) -> None:
+    """RELAY-3: "11 of 33" is refused at load, however the power is spread."""
+    if stands:
+        assert validators(powers).power == sum(powers)
+    else:
+        with pytest.raises(CertificateRefused, match="quorum"):
+            validators(powers)
+
+
+def test_too_many_members_are_no_set() -> None:
+    one = validators((1, 1, 1, 1)).members[0]
+    with pytest.raises(CertificateRefused):
+        ValidatorSet(1, 1, tuple(replace(one, participant=at) for at in range(1, 1026)))
+
+
+def test_records_of_every_type_read_back_and_are_exact() -> None:
+    """RELAY-11, -28, -51: what follows the payload of any type, or is missing from it, is refused."""
+    whole = certificate(block(), (0, 1, 2), 4)
+    statements = [Statement.of(3, [at]).encode() for at in (2, 0)]
+    approval = Approval(1, bytes(range(64)))
+    records = (
+        parent_certificate_record(whole, statements),
+        parent_certificate_record(whole),
+        validator_set_record(validators((1, 1, 1, 1), 2, 9), [approval]),
+        slot_map_record(SlotMap(1, 2, 3, bytes(4096)), [approval]),
+        corridor_record(Corridor(bytes(16), 1, 2, b"text")),
+        parameter_record(NumberChange(ParameterKind.DRIFT, 1, 2)),
+        evidence_record(FraudClaim(1, 2, 3, bytes(32), bytes(32), bytes(32), (approval,))),
+        checkpoint_record(CheckpointRoot(1024, 70_000, 2, bytes(32))),
+    )
+    one = block(*records)
+    assert RelayBlock.decode(one.encode(), 1) == one
+    assert records[0].parent_certificate() == ParentCertificate(whole, tuple(sorted(statements)))
+    assert records[2].governed().approvals == (approval,)
+    assert (records[3].slot_map().version, records[4].corridor().document) == (2, b"text")
+    assert (records[5].parameter().value, records[7].checkpoint().chunk_count) == (2, 2)
+    for record in records:
+        for wrong in (record.payload[:-1], record.payload + b"\0", b""):
+            with pytest.raises(EncodingError):
+                replace(record, payload=wrong).check()
+
+
+def test_statements_of_a_parent_certificate_have_one_spelling() -> None:
+    whole = certificate(block(), (0, 1, 2), 4)
+    low, high = sorted(Statement.of(3, [at]).encode() for at in (2, 0))
+    for statements in ((high, low), (low, low), (low[:-1], high[:-1]), (low, high, low + b"", high)):
+        with pytest.raises(EncodingError):
+            ParentCertificate.decode(ParentCertificate(whole, statements).encode())
+    prepared = replace(whole, phase=VotePhase.PREPARE)
+    with pytest.raises(EncodingError):
+        ParentCertificate.decode(ParentCertificate(prepared).encode())

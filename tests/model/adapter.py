@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from native.codes import ResultCode as Code
 from tests.model.genesis import ModelGenesis
 from tests.model.log_record import HEAD_BYTES, LogHead
+from tests.model.over_shards import decision_of
 from tests.model.shard import ModelShard
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.model.admin import AdminAnswer
     from tests.model.machine_subject import MachineSubject
+    from tests.model.over_shards import Decision, Held
     from tests.model.transfers import Answer
 
 __all__ = ["MODES", "Different", "Equal", "ModelSubject", "Subject", "machine_present", "make_subject"]
@@ -33,7 +35,13 @@ class Subject(Protocol):
         self, bodies: bytes, signers: Sequence[tuple[int, int]], verdicts: Sequence[tuple[int, int]], now: int
     ) -> list[AdminAnswer]: ...
     def apply_credits(self, peer: int, messages: bytes, now: int) -> list[Code]: ...
-    def apply_relay(self, height: int, time: int, preimages: Sequence[bytes], now: int) -> None: ...
+    def apply_relay(
+        self, height: int, time: int, preimages: Sequence[bytes], now: int, runs: Sequence[Sequence[bytes]] = ()
+    ) -> None: ...
+    def hold_run(
+        self, heads: bytes, binding_index: Sequence[int], bindings: bytes, verdicts: Sequence[int], now: int
+    ) -> Held: ...
+    def decide_run(self, decision: Decision, codes: Sequence[int], now: int) -> None: ...
     def seal(self, now: int) -> bytes: ...
     def state_root(self) -> bytes: ...
     def subtree_roots(self) -> dict[str, bytes]: ...
@@ -54,6 +62,7 @@ class ModelSubject:
         self.apply_admin = self.shard.apply_admin
         self.apply_credits = self.shard.apply_credits
         self.apply_relay = self.shard.apply_relay
+        self.hold_run = self.shard.hold_run
         self.state_root = self.shard.state_root
         self.subtree_roots = self.shard.subtree_roots
         self.accounts = self.shard.accounts
@@ -64,6 +73,11 @@ class ModelSubject:
         self._kept += self._new_outgoing()
         self._taken = 0
         return self.shard.seal(now)
+
+    def decide_run(self, decision: Decision, codes: Sequence[int], now: int) -> None:
+        """The codes are of the record that nobody keeps here."""
+        assert decision == decision_of(codes), "the log says what was decided"
+        self.shard.decide_run(decision, now)
 
     def take_outgoing(self) -> list[tuple[int, bytes]]:
         messages = [*self._kept, *self._new_outgoing()]
@@ -109,8 +123,18 @@ class Equal:
     def apply_credits(self, peer: int, messages: bytes, now: int) -> list[Code]:
         return self._step("credits", lambda s: s.apply_credits(peer, messages, now))
 
-    def apply_relay(self, height: int, time: int, preimages: Sequence[bytes], now: int) -> None:
-        return self._step("relay block", lambda s: s.apply_relay(height, time, preimages, now))
+    def apply_relay(
+        self, height: int, time: int, preimages: Sequence[bytes], now: int, runs: Sequence[Sequence[bytes]] = ()
+    ) -> None:
+        return self._step("relay block", lambda s: s.apply_relay(height, time, preimages, now, runs))
+
+    def hold_run(
+        self, heads: bytes, binding_index: Sequence[int], bindings: bytes, verdicts: Sequence[int], now: int
+    ) -> Held:
+        return self._same("held run", lambda s: s.hold_run(heads, binding_index, bindings, verdicts, now))
+
+    def decide_run(self, decision: Decision, codes: Sequence[int], now: int) -> None:
+        return self._step("run", lambda s: s.decide_run(decision, codes, now))
 
     def seal(self, now: int) -> bytes:
         return self._step("seal", lambda s: s.seal(now))

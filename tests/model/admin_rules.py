@@ -47,7 +47,7 @@ def _participant_add(state: State, q: AdminRequest, _signers: tuple[int, int], _
 
 
 def _demand_key(state: State, q: AdminRequest) -> None:
-    _demand(q.suite in (1, 2), Code.SUITE_UNSUPPORTED)
+    _demand(q.suite in (1, 2, 3), Code.SUITE_UNSUPPORTED)
     _demand(key_acceptable(q.suite, q.public_key), Code.KEY_REJECTED)
     _demand(not state.registry.has_public_key(q.public_key), Code.KEY_EXISTS)
 

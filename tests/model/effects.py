@@ -8,10 +8,11 @@ from tests.model.accounts import Account, channel_account_id
 from tests.model.credits import Message
 
 if TYPE_CHECKING:
+    from tests.model.pendings import Pending
     from tests.model.record import Transfer
     from tests.model.state import State
 
-__all__ = ["credit_side", "move", "release", "reserve", "send_credit"]
+__all__ = ["credit_side", "move", "release", "reserve", "send_credit", "sides_of"]
 
 
 def credit_side(state: State, t: Transfer) -> Account:
@@ -19,6 +20,12 @@ def credit_side(state: State, t: Transfer) -> Account:
     if state.is_here(t.credit_account):
         return state.accounts[t.credit_account]
     return state.accounts[channel_account_id(t.ledger, state.genesis.shard_of(t.credit_account))]
+
+
+def sides_of(state: State, pending: Pending) -> tuple[Account, Account]:
+    """The accounts whose pending sides hold it; of a credit half the payer is a channel account."""
+    t = pending.transfer
+    return state.accounts[pending.channel or t.debit_account], credit_side(state, t)
 
 
 def reserve(state: State, debit: Account, credit: Account, amount: int) -> None:

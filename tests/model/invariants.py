@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.model.accounts import CHANNEL, ISSUER
-from tests.model.effects import credit_side
+from tests.model.effects import sides_of
 from tests.model.pendings import OPEN
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def _reserved(state: State) -> list[str]:
     credits_: dict[int, int] = {}
     for pending in state.pendings.known.values():
         if pending.ended == OPEN:
-            t = pending.transfer
-            debits[t.debit_account] = debits.get(t.debit_account, 0) + t.amount
-            side = credit_side(state, t).id
-            credits_[side] = credits_.get(side, 0) + t.amount
+            amount = pending.transfer.amount
+            payer, payee = sides_of(state, pending)
+            debits[payer.id] = debits.get(payer.id, 0) + amount
+            credits_[payee.id] = credits_.get(payee.id, 0) + amount
     return [
         f"account {account.id:#x}: open pendings do not add up"
         for account in state.accounts.values()

@@ -1,22 +1,24 @@
-"""Log records: the header of 152 bytes and the bodies of the five kinds (spec 04)."""
+"""Log records: the header of 152 bytes and the bodies of their kinds (spec 04)."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
+from tests.model.anchors import headers_of_record
 from tests.model.hashes import hasher
 
 __all__ = [
     "ADMIN", "BATCH", "CREDITS", "HEAD_BYTES", "RELAY", "SEAL", "AdminBody", "BatchBody", "CreditsBody", "LogHead",
-    "RelayBody",
+    "RUN", "RelayBody",
 ]  # fmt: skip
 
 BATCH, CREDITS, RELAY, ADMIN, SEAL = range(1, 6)
+RUN = 6
 HEAD_BYTES = 152
 _HEAD = struct.Struct("<4sHHIIQQQ32s32s32s16s")
-REVEAL = 2
-_KNOWN_RELAY_RECORDS = range(1, 9)
+REVEAL, DECISION = 2, 3
+_KNOWN_RELAY_RECORDS = range(1, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +149,24 @@ class RelayBody:
     height: int
     time: int
     preimages: tuple[bytes, ...]
+    runs: tuple[tuple[bytes, ...], ...]
+    anchored: tuple[tuple[int, bytes], ...] = ()
 
     @classmethod
     def unpack(cls, body: bytes) -> RelayBody:
         magic, version, _zero, height, _view, time = struct.unpack_from("<4sHHQQQ", body)
         assert (magic, version) == (b"CSRB", 1), "a relay block of version 1"
         (count,) = struct.unpack_from("<I", body, 136)
-        at, preimages = 152, []
+        at, preimages, runs, anchored = 152, [], [], []
         for _ in range(count):
             kind, _version, length = struct.unpack_from("<HHI", body, at)
             assert kind in _KNOWN_RELAY_RECORDS, "a known record type"
+            anchored += headers_of_record(kind, body[at + 8 : at + 8 + length])
             if kind == REVEAL:
                 preimages.append(body[at + 8 : at + 40])
+            if kind == DECISION:
+                (members,) = struct.unpack_from("<I", body, at + 16)
+                runs.append(tuple(body[at + 24 + 160 * i : at + 184 + 160 * i] for i in range(members)))
             at += 8 + length
         assert at == len(body), "a relay block has exactly its records"
-        return cls(height, time, tuple(preimages))
+        return cls(height, time, tuple(preimages), tuple(runs), tuple(anchored))

@@ -11,14 +11,17 @@ from engine.batch import BatchColumns
 from engine.bodies import encode_admin_body, encode_batch_body, encode_credits_body
 from engine.conservation import check_invariants
 from engine.genesis import Genesis
+from engine.linked_run import RunDecision, contradiction, recorded_decision
 from engine.log_record import LogRecord, RecordKind, encode_record
 from engine.machine import ShardMachine
-from engine.relay_block import RelayBlock, reveal_record
+from engine.relay_block import RelayBlock, reveal_record, run_decision_record
+from engine.run_decision import RunDecisionRecord
 from native.codes import ResultCode as Code
 from tests.model.admin import AdminAnswer
 from tests.model.admin_request import NEW_KEY
 from tests.model.hashes import prefix
 from tests.model.keyring import sign_with
+from tests.model.over_shards import Decision, Held
 from tests.model.transfers import Answer
 
 if TYPE_CHECKING:
@@ -45,11 +48,7 @@ class MachineSubject:
     def apply_batch(
         self, heads: bytes, binding_index: Sequence[int], bindings: bytes, verdicts: Sequence[int], now: int
     ) -> list[Answer]:
-        count = len(heads) // 128
-        index = np.array(binding_index, dtype="<u4").tobytes()
-        batch = BatchColumns.from_buffers(
-            self.machine.domain.domain, bytes(16), heads, bytes(64 * count), index, bindings
-        )
+        batch = self._columns(heads, binding_index, bindings)
         outcome = self.machine.apply_batch(batch, bytes(verdicts), now)
         self._record(RecordKind.BATCH, encode_batch_body(batch, submitter=0, codes=outcome.codes), now)
         rows = zip(outcome.codes.tolist(), outcome.first_codes.tolist(), outcome.times.tolist(), strict=True)
@@ -77,7 +76,32 @@ class MachineSubject:
         self._record(RecordKind.CREDITS, encode_credits_body(peer, messages), now)
         return [Code(code) for code in codes.tolist()]
 
-    def apply_relay(self, height: int, time: int, preimages: Sequence[bytes], now: int) -> None:
+    def hold_run(
+        self, heads: bytes, binding_index: Sequence[int], bindings: bytes, verdicts: Sequence[int], now: int
+    ) -> Held:
+        self._run = self._columns(heads, binding_index, bindings)
+        view = self.machine.hold_run(self._run, bytes(verdicts), now)
+        self.view = view
+        rows = zip(view.codes.tolist(), view.first_codes.tolist(), view.times.tolist(), strict=True)
+        return Held(view.status, view.member, view.code, tuple(rows))
+
+    def decide_run(self, decision: Decision, codes: Sequence[int], now: int) -> None:
+        recorded = np.array(codes, dtype=np.uint16)
+        assert recorded_decision(recorded) == RunDecision(*decision), "the log says what was decided"
+        assert not contradiction(self.view, recorded), "what was decided follows from what was found"
+        self.machine.decide_run(RunDecision(*decision))
+        self._record(RecordKind.RUN, encode_batch_body(self._run, submitter=0, codes=recorded), now)
+
+    def _columns(self, heads: bytes, binding_index: Sequence[int], bindings: bytes) -> BatchColumns:
+        count = len(heads) // 128
+        index = np.array(binding_index, dtype="<u4").tobytes()
+        return BatchColumns.from_buffers(
+            self.machine.domain.domain, bytes(16), heads, bytes(64 * count), index, bindings
+        )
+
+    def apply_relay(
+        self, height: int, time: int, preimages: Sequence[bytes], now: int, runs: Sequence[Sequence[bytes]] = ()
+    ) -> None:
         now = max(now, self.machine.last_time)
         block = RelayBlock.build(
             self.genesis.hash_suite,
@@ -87,7 +111,10 @@ class MachineSubject:
             time=time,
             parent_hash=self._relay_parent,
             set_id=1,
-            records=[reveal_record(preimage) for preimage in preimages],
+            records=[
+                *(reveal_record(preimage) for preimage in preimages),
+                *(run_decision_record(RunDecisionRecord(tuple(records), ())) for records in runs),
+            ],
         )
         self._relay_parent = block.hash(self.genesis.hash_suite)
         self.machine.apply_relay_block(block.encode(), now)

@@ -29,7 +29,7 @@ _MAY_SET = {
 }  # RECORD-5
 
 
-def flags_refused(t: Transfer, *, in_run: bool) -> Code | None:
+def flags_refused(t: Transfer, *, in_run: bool, over_shards: bool = False) -> Code | None:
     """Step 1; in a run also the kinds that have no place in one (LEDGER-20 b)."""
     if t.kind > r.CANCEL or t.flags >> 12:
         return Code.RESERVED_FLAG_SET
@@ -37,12 +37,19 @@ def flags_refused(t: Transfer, *, in_run: bool) -> Code | None:
         return Code.MANDATE_UNSUPPORTED
     if t.flags & ~15 & ~_MAY_SET[t.kind] or (in_run and t.kind in (r.CLAIM, r.REFUND, r.CANCEL)):
         return Code.KIND_FLAG_NOT_ALLOWED
+    if over_shards and t.kind not in (r.PLAIN, r.PENDING):
+        return Code.KIND_FLAG_NOT_ALLOWED
     return None
 
 
-def malformed(state: State, t: Transfer, *, in_run: bool) -> Code | None:
+def malformed(state: State, t: Transfer, *, in_run: bool, over_shards: bool = False) -> Code | None:
     """Steps 1 and 3 to 11."""
-    return flags_refused(t, in_run=in_run) or _names_refused(t) or _times_refused(t) or _terms_refused(state, t)
+    return (
+        flags_refused(t, in_run=in_run, over_shards=over_shards)
+        or _names_refused(t)
+        or _times_refused(t)
+        or _terms_refused(state, t)
+    )
 
 
 def _names_refused(t: Transfer) -> Code | None:

@@ -13,10 +13,17 @@ from tests.model.record import LOCK, Transfer, u128
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CLAIMED", "CREATED", "EXPIRED", "FORGOTTEN", "OPEN", "POSTED", "REFUNDED", "VOIDED", "Pending", "Pendings"]
+__all__ = [
+    "ABORTED", "CLAIMED", "COMMITTED", "CREATED", "EXPIRED", "FORGOTTEN", "OPEN", "POSTED", "PREPARED", "PREPARED_CREDIT",
+    "REFUNDED", "VOIDED", "Pending", "Pendings",
+]  # fmt: skip
 
 OPEN = 0
-CREATED, POSTED, VOIDED, EXPIRED, CLAIMED, REFUNDED, FORGOTTEN = range(1, 8)
+CREATED, POSTED, VOIDED, EXPIRED, CLAIMED, REFUNDED, FORGOTTEN, PREPARED, PREPARED_CREDIT, COMMITTED, ABORTED = range(
+    1, 12
+)
+# What makes one known in its bucket, and what takes one out of it.
+_ARRIVALS, _DEPARTURES = (CREATED, PREPARED, PREPARED_CREDIT), (FORGOTTEN, COMMITTED)
 _NEVER_BUCKET = 2**64 - 1
 
 PendingKey = tuple[int, int]  # debit_account, id
@@ -24,7 +31,11 @@ PendingKey = tuple[int, int]  # debit_account, id
 
 @dataclass(slots=True)
 class Pending:
-    """A transfer that reserves; `due` is its end of time (0 = never) or, of a lock, its timelock in relay time."""
+    """A transfer that reserves; `due` is its end of time (0 = never) or, of a lock, its timelock in relay time.
+
+    The half of a run over shards has the run's T_run in `run`, is due at its deadline, and is `prepared` until the relay
+    decided; a credit half is known under the channel account of the payer's shard.
+    """
 
     transfer: Transfer
     digest: bytes
@@ -32,9 +43,14 @@ class Pending:
     ended: int = OPEN
     ended_at: int = 0
     preimage: bytes = b""
+    run: bytes = b""
+    prepared: bool = False
+    channel: int = 0
 
     @property
     def key(self) -> PendingKey:
+        if self.channel:
+            return self.channel, int.from_bytes(self.digest[:16], "little")
         return self.transfer.debit_account, self.transfer.id
 
     @property
@@ -58,15 +74,31 @@ class Pendings:
     def create(self, pending: Pending, now: int) -> None:
         assert pending.key not in self.known, "a pending is known once"
         self.known[pending.key] = pending
+        if pending.prepared:
+            self._event(pending, PREPARED_CREDIT if pending.channel else PREPARED, 0, now)
+            return
         if pending.is_lock:
             self.locks[pending.key] = pending
-        elif pending.due:
+        self._open(pending, now)
+
+    def _open(self, pending: Pending, now: int) -> None:
+        if pending.due and not pending.is_lock:
             heappush(self._due, (pending.due, pending.transfer.id, pending.transfer.debit_account))
         self._event(pending, CREATED, 0, now)
 
+    def halves(self) -> list[Pending]:
+        """Those that wait for the relay's decision, in order of creation."""
+        return [each for each in self.known.values() if each.prepared]
+
+    def commit(self, pending: Pending, due: int, now: int) -> None:
+        """A prepared pending is one like any other from now on, with a time of its own."""
+        self._event(pending, COMMITTED, 0, now)
+        pending.prepared, pending.due = False, due
+        self._open(pending, now)
+
     def end(self, pending: Pending, how: int, posted: int, now: int, window_ns: int) -> None:
         assert pending.ended == OPEN, "a pending ends once"
-        pending.ended, pending.ended_at = how, now
+        pending.ended, pending.ended_at, pending.prepared = how, now, False
         self.locks.pop(pending.key, None)
         forget = max(now, pending.transfer.expires_at) + window_ns
         self.forget.setdefault(forget // self.bucket_ns, []).append(pending.key)
@@ -85,7 +117,8 @@ class Pendings:
         while self._due and self._due[0][0] <= now:
             due, id_, debit_account = self._due[0]
             pending = self.known.get((debit_account, id_))
-            if pending and pending.ended == OPEN and pending.due == due and not pending.is_lock:
+            waits = pending is not None and (pending.is_lock or pending.prepared)
+            if pending and pending.ended == OPEN and pending.due == due and not waits:
                 return pending
             heappop(self._due)
         return None
@@ -118,7 +151,7 @@ class Pendings:
         self.events.clear()
         for bucket, events in by_bucket.items():
             count, digest = self.chains.get(bucket, (0, bytes(32)))
-            count += sum(event == CREATED for event, _ in events) - sum(event == FORGOTTEN for event, _ in events)
+            count += sum(event in _ARRIVALS for event, _ in events) - sum(event in _DEPARTURES for event, _ in events)
             digest = hasher(self.suite)(digest + b"".join(data for _, data in events))
             self.chains[bucket] = (count, digest)
             if count == 0:
@@ -135,8 +168,8 @@ class Pendings:
 
     def _event(self, pending: Pending, event: int, posted: int, now: int) -> None:
         data = (
-            u128(pending.transfer.debit_account)
-            + u128(pending.transfer.id)
+            u128(pending.key[0])
+            + u128(pending.key[1])
             + pending.digest
             + u128(posted)
             + struct.pack("<QH6x", now, event)

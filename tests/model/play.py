@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
+from native.codes import ResultCode as Code
 from tests.model import admin_request as a
 from tests.model import record as r
 from tests.model.accounts import CLOSED, ISSUER, participant_of
@@ -76,7 +77,10 @@ class Chooser(Protocol):
 class Play:
     """A stage, what was sent on it, and what may happen next."""
 
-    def __init__(self, chooser: Chooser, *, genesis: dict[str, int], mode: str = "equal") -> None:
+    def __init__(
+        self, chooser: Chooser, *, genesis: dict[str, int], mode: str = "equal", over_shards: bool = False
+    ) -> None:
+        """With ``over_shards`` there are runs over both shards too, and relay blocks that decide them."""
         document = genesis_document(amount_max=2**127 - 1, window_s=WINDOW_S, lock_min_s=2, **genesis)
         self.script: list[str] = [f"stage = Stage(lambda d, s: make_subject({mode!r}, d, s), {document!r})"]
         self.choose = chooser
@@ -84,7 +88,10 @@ class Play:
         self.sent: list[list[Transfer]] = [[], []]
         self.runs: list[list[list[Transfer]]] = [[], []]
         self.requests: list[tuple[a.AdminRequest, tuple[int, int], int]] = []
-        self.relay_blocks: list[tuple[int, tuple[bytes, ...]]] = []
+        self.over_shards = over_shards
+        self.over: list[list[Transfer]] = []
+        self.prepared: list[list[Transfer]] = []
+        self.relay_blocks: list[tuple[int, tuple[bytes, ...], tuple[tuple[bytes, ...], ...]]] = []
         self.consumed = [0, 0]
         self.under_way: list[list[tuple[int, bytes]]] = [[], []]
         self.next_key = 100
@@ -99,6 +106,8 @@ class Play:
             (12, self.batch), (4, self.advance), (3, self.deliver), (2, self.relay), (3, self.administer), (2, self.seal),
             (1, self.checkpoint),
         )  # fmt: skip
+        if self.over_shards:
+            acts = (*acts, (9, self.run_over_shards), (4, self.relay))
         index = self.choose.below(sum(weight for weight, _ in acts))
         for weight, act in acts:
             if index < weight:
@@ -147,16 +156,75 @@ class Play:
             last = self.relay_blocks[-1][0] if self.relay_blocks else 0
             locks = sorted({p.due for state in self._states() for p in state.pendings.locks.values()})
             times = [self.stage.now, *(t + d for t in locks[:2] for d in (-1, 0, 1))]
+            if self.over_shards:
+                deadlines = sorted({half.due for state in self._states() for half in state.pendings.halves()})
+                times += [t + d for t in deadlines[:2] for d in (-1, 0, -2, 1)]
             time = max(last, times[self.choose.below(len(times))])
             reveals = tuple(SECRETS[self.choose.below(len(SECRETS))] for _ in range(self.choose.below(3)))
-            self.relay_blocks.append((time, reveals))
+            self.relay_blocks.append((time, reveals, self._decisions()))
         for shard in (0, 1):
             if self.consumed[shard] < len(self.relay_blocks) and not self._rarely(3):
-                time, reveals = self.relay_blocks[self.consumed[shard]]
-                self.consumed[shard] += 1
-                self._do(shard, f"apply_relay({self.consumed[shard]}, {time}, {reveals!r}, {self.stage.now})")
-                self.stage.shards[shard].apply_relay(self.consumed[shard], time, reveals, self.stage.now)
-                self._collect(shard)
+                self._consume(shard)
+
+    def _consume(self, shard: int) -> None:
+        time, reveals, runs = self.relay_blocks[self.consumed[shard]]
+        self.consumed[shard] += 1
+        self._do(shard, f"apply_relay({self.consumed[shard]}, {time}, {reveals!r}, {self.stage.now}, {runs!r})")
+        self.stage.shards[shard].apply_relay(self.consumed[shard], time, reveals, self.stage.now, runs)
+        self._collect(shard)
+
+    def _decisions(self) -> tuple[tuple[bytes, ...], ...]:
+        """Some of the runs that were prepared before, as the relay demands, decided already or not."""
+        recent = self.prepared[-6:]
+        chosen = [run for run in recent if self.choose.below(3) == 0]
+        if chosen and self._rarely(6):
+            chosen.append(chosen[0])
+        return tuple(tuple(member.pack() for member in run) for run in chosen)
+
+    def run_over_shards(self) -> None:
+        """A run that touches both shards is prepared on them, or refused by one; rarely one sent before."""
+        if not self.relay_blocks and not self._rarely(8):
+            self.relay()
+        if self.over and self._rarely(6):
+            members = self.over[self.choose.below(len(self.over))]
+        else:
+            members = self._run_over()
+            self.over.append(members)
+        touched = {self.stage.shard_of(a) for m in members for a in (m.debit_account, m.credit_account)}
+        most = self._state(0).genesis.limits.run_members_max
+        if len(touched) < 2 or not 2 <= len(members) <= most:
+            return
+        verdicts = [0 if self._rarely(30) else 1 for _ in members]
+        shown = ", ".join(map(repr, members))
+        self.script.append(f"stage.send_over({shown}, verdicts={verdicts})")
+        answers = self.stage.send_over(*members, verdicts=verdicts)
+        if all(answer.code == Code.PREPARED for answer in answers):
+            self.prepared.append(members)
+        for answer in answers:
+            self._count(answer.code)
+
+    def _run_over(self) -> list[Transfer]:
+        members = []
+        for _ in range(2 + self.choose.below(3)):
+            shard = self.choose.below(2)
+            kind = self._pick(r.PLAIN, r.PLAIN, r.PENDING, r.PLAIN)
+            record = self._beginning(shard, kind, in_run=False)
+            there = HERE[self.choose.below(2)]
+            if not self._rarely(3):
+                payee = there[self.choose.below(2)]
+                record = record if payee == record.debit_account else replace(record, credit_account=payee)
+            if self._rarely(40):
+                record = self._malformed(record)
+            if self._rarely(20):
+                record = self._timed(record)
+            if self._rarely(40):
+                record = self._ending(shard, r.POST, in_run=True)
+            members.append(record)
+        if self._rarely(25):
+            members[-1] = members[0]
+        return [replace(m, flags=m.flags | r.LINKED) for m in members[:-1]] + [
+            replace(members[-1], flags=members[-1].flags & ~r.LINKED)
+        ]
 
     def seal(self) -> None:
         shard = self._shard()
@@ -182,7 +250,19 @@ class Play:
                 self._count(answers[0].code)
 
     def conserved(self) -> None:
-        """What one shard sent and the other has not taken is in transit, to the unit (CHANNEL-2)."""
+        """What one shard sent and the other has not taken is in transit, to the unit (CHANNEL-2).
+
+        Runs are decided alike once both have consumed the same relay blocks: what one half waits for, the other does.
+        """
+        for shard in (0, 1):
+            while self.over_shards and self.consumed[shard] < len(self.relay_blocks):
+                self._consume(shard)
+        for source in (0, 1):
+            halves = self._state(source).pendings.halves()
+            apart = {h.digest for h in halves if not h.channel and h.transfer.kind == r.PLAIN} - {
+                h.digest for h in halves if self.stage.shard_of(h.transfer.credit_account) == source
+            }
+            assert apart == {h.digest for h in self._state(1 - source).pendings.halves() if h.channel}, "halves match"
         for ledger in (CNY, HKD):
             for source in (0, 1):
                 self._collect(source)
@@ -483,7 +563,7 @@ class Play:
             change: tuple[dict[str, object], ...] = (
                 {"id": 0}, {"type": 12}, {"type": 0}, {"reason": 3}, {"expires_at": self.stage.now - 1}, {"valid_for_s": 0},
                 {"valid_for_s": 3601}, {"expires_at": 2**63}, {"expires_at": self.stage.now + 7 * SECOND_NS, "valid_for_s": 2},
-                {"ledger": HKD}, {"participant": 77}, {"limit_a": 2**128 - 1}, {"suite": 3},
+                {"ledger": HKD}, {"participant": 77}, {"limit_a": 2**128 - 1}, {"suite": 4},
                 {"public_key": b"\x01" + bytes(63)},
             )  # fmt: skip
             request = replace(request, **change[self.choose.below(len(change))])  # type: ignore[arg-type]

@@ -14,6 +14,9 @@ _SQRT_M1 = pow(2, (_P - 1) // 4, _P)
 _SM2_P = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF
 _SM2_B = 0x28E9FA9E9D9F5E344D5A9E4BCF6509A7F39789F515AB8F92DDBCBD414D940E93
 
+_P256_P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
+_P256_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+
 type_point = tuple[int, int, int, int]
 
 
@@ -65,12 +68,14 @@ def _ed25519_acceptable(public_key: bytes) -> bool:
     return point is not None and not _is_identity(point) and _is_identity(_multiply(_L, point))
 
 
-def _sm2_acceptable(public_key: bytes) -> bool:
+def _on_curve(p: int, b: int, public_key: bytes) -> bool:
     x, y = int.from_bytes(public_key[:32], "big"), int.from_bytes(public_key[32:], "big")
-    return x < _SM2_P and y < _SM2_P and (y * y - (x * x * x - 3 * x + _SM2_B)) % _SM2_P == 0
+    return x < p and y < p and (y * y - (x * x * x - 3 * x + b)) % p == 0
 
 
 @cache
 def key_acceptable(suite: int, public_key: bytes) -> bool:
-    """Say whether a field of 64 bytes holds a key of suite 1 (Ed25519, zero padded) or 2 (SM2) that may be registered."""
-    return _ed25519_acceptable(public_key) if suite == 1 else _sm2_acceptable(public_key)
+    """Say whether a field of 64 bytes holds a key of suite 1 (Ed25519, zero padded), 2 (SM2) or 3 (P-256) that may be."""
+    if suite == 1:
+        return _ed25519_acceptable(public_key)
+    return _on_curve(_SM2_P, _SM2_B, public_key) if suite == 2 else _on_curve(_P256_P, _P256_B, public_key)

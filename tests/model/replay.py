@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from native.codes import ResultCode as Code
+from tests.model.anchors import PROVED_CREDITS, ProvedBody
 from tests.model.hashes import hasher
 from tests.model.log_record import (
     ADMIN,
@@ -12,12 +13,14 @@ from tests.model.log_record import (
     CREDITS,
     HEAD_BYTES,
     RELAY,
+    RUN,
     AdminBody,
     BatchBody,
     CreditsBody,
     LogHead,
     RelayBody,
 )  # fmt: skip
+from tests.model.over_shards import decision_of
 from tests.model.shard import ModelShard
 
 if TYPE_CHECKING:
@@ -61,7 +64,11 @@ def replay_record(model: ModelShard, raw: bytes) -> bytes | None:
         model.apply_credits(credits_.source, credits_.messages, head.time)
     elif head.kind == RELAY:
         block = RelayBody.unpack(body)
-        model.apply_relay(block.height, block.time, block.preimages, head.time)
+        model.apply_relay(block.height, block.time, block.preimages, head.time, block.runs, anchored=block.anchored)
+    elif head.kind == PROVED_CREDITS:
+        model.apply_proved(ProvedBody.unpack(body), head.time)
+    elif head.kind == RUN:
+        _replay_run(model, head, BatchBody.unpack(body))
     else:
         return model.seal(head.time)
     return None
@@ -78,7 +85,7 @@ def _check_head(model: ModelShard, head: LogHead, body: bytes) -> None:
         "body hash": (head.body_hash, hasher(model.genesis.suite)(body)),
         "epoch not below the last": (head.epoch >= model.epoch, True),
         "time not below the last": (head.time >= model.state.last_time, True),
-        "kind": (1 <= head.kind <= 5, True),
+        "kind": (1 <= head.kind <= 7, True),
     }
     for what, (recorded, expected) in demands.items():
         if recorded != expected:
@@ -90,6 +97,16 @@ def _replay_batch(model: ModelShard, head: LogHead, batch: BatchBody) -> None:
     verdicts = [int(code != Code.INVALID_SIGNATURE) for code in batch.codes]
     answers = model.apply_batch(batch.heads, batch.binding_index, batch.bindings, verdicts, head.time)
     _check_codes(head, batch.codes, [answer.code for answer in answers])
+
+
+def _replay_run(model: ModelShard, head: LogHead, run: BatchBody) -> None:
+    """LOG-5: what the shard finds must allow what the record says that all of them decided."""
+    verdicts = [int(code != Code.INVALID_SIGNATURE) for code in run.codes]
+    held = model.hold_run(run.heads, run.binding_index, run.bindings, verdicts, head.time)
+    decision = decision_of(run.codes)
+    if wrong := held.forbids(decision, run.codes):
+        raise ReplayMismatch(head.number, wrong, run.codes, held)
+    model.decide_run(decision, head.time)
 
 
 def _replay_admin(model: ModelShard, head: LogHead, admin: AdminBody) -> None:

@@ -30,6 +30,7 @@ def _ledgers(state: State) -> list[bytes]:
 def _channels(state: State) -> list[bytes]:
     return [
         struct.pack("<I4xQQ", peer, state.channels[peer].sent, state.channels[peer].received)
+        + state.anchors.get(peer, b"")
         for peer in sorted(state.channels)
     ]
 

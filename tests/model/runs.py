@@ -72,11 +72,12 @@ def _one_fails(members: Sequence[Transfer], failing: int, answer: Answer, now: i
 def _known(state: State, members: Sequence[Transfer], digests: Sequence[bytes], now: int) -> list[Answer] | None:
     """Rules c and d: the run, or what is left of it in the window, was decided before."""
     known = [identical_known(state, m, d) for m, d in zip(members, digests, strict=True)]
-    if any(entry and entry.code in DONE for entry in known):
-        return [repeat(entry) if entry else Answer(Code.TOO_OLD, 0, now) for entry in known]
-    for index, entry in enumerate(known):
-        if entry:
-            return _one_fails(members, index, repeat(entry), now)
+    again = [repeat(state, entry) if entry else None for entry in known]
+    if any(answer and answer.code == Code.EXISTS for answer in again):
+        return [answer or Answer(Code.TOO_OLD, 0, now) for answer in again]
+    for index, answer in enumerate(again):
+        if answer:
+            return _one_fails(members, index, answer, now)
     return None
 
 

@@ -9,11 +9,13 @@ from native.codes import ResultCode as Code
 from tests.model import record as r
 from tests.model.accounts import CHANNEL
 from tests.model.admin import AdminAnswer, decide_admin
+from tests.model.anchors import PROVED_CREDITS, check_proved, note_anchors
 from tests.model.credits import Message, receive
 from tests.model.effects import credit_side, release
 from tests.model.hashes import hasher, prefix, run_prefix, tree_root
 from tests.model.invariants import broken_invariants
-from tests.model.log_record import ADMIN, BATCH, CREDITS, RELAY, SEAL, LogHead
+from tests.model.log_record import ADMIN, BATCH, CREDITS, RELAY, RUN, SEAL, LogHead
+from tests.model.over_shards import Decision, Held, drop, hold
 from tests.model.pendings import EXPIRED
 from tests.model.relay import consume
 from tests.model.roots import SLOT_MAP_VERSION, state_root, subtree_roots
@@ -24,6 +26,7 @@ from tests.model.transfers import Answer, decide_alone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.model.anchors import ProvedBody
     from tests.model.genesis import ModelGenesis
     from tests.model.pendings import Pending
 
@@ -97,20 +100,62 @@ class ModelShard:
         self._end()
         return answers
 
-    def apply_credits(self, peer: int, messages: bytes, now: int, body: bytes = b"") -> list[Code]:
+    def apply_credits(self, peer: int, messages: bytes, now: int, body: bytes = b"", kind: int = CREDITS) -> list[Code]:
         """Apply k messages of 128 bytes from one peer."""
-        self._begin(CREDITS, body, now)
+        self._begin(kind, body, now)
         parts = [messages[start : start + 128] for start in range(0, len(messages), 128)]
         codes = [receive(self.state, peer, Message.unpack(part), now) for part in parts]
         self._end()
         return codes
 
-    def apply_relay(self, height: int, time: int, preimages: Sequence[bytes], now: int, body: bytes = b"") -> None:
-        """Consume the relay block of this height."""
+    def apply_proved(self, proved: ProvedBody, now: int) -> list[Code]:
+        """Apply credits of a shard on another node, once an anchored header proves them."""
+        check_proved(self.state, proved)
+        return self.apply_credits(proved.source, proved.messages, now, kind=PROVED_CREDITS)
+
+    def apply_relay(
+        self,
+        height: int,
+        time: int,
+        preimages: Sequence[bytes],
+        now: int,
+        runs: Sequence[Sequence[bytes]] = (),
+        body: bytes = b"",
+        anchored: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        """Consume the relay block of this height; ``runs`` are the records of each run that it commits.
+
+        ``anchored``: what it says of shards' headers, in order.
+        """
         now = max(self.state.last_time, now)
         self._begin(RELAY, body, now)
-        consume(self.state, height, time, preimages, now)
+        consume(self.state, height, time, preimages, now, [self._run_name(records) for records in runs])
+        note_anchors(self.state, list(anchored))
         self._end()
+
+    def hold_run(
+        self, heads: bytes, binding_index: Sequence[int], bindings: bytes, verdicts: Sequence[int], now: int
+    ) -> Held:
+        """Prepare the halves of a run over shards that are here; ``decide_run`` is the other half of the log record."""
+        assert now >= self.state.last_time, "time never decreases"
+        self.state.last_time = now
+        self._sweep(now)
+        transfers, digests = self._read(heads, binding_index, bindings)
+        run = self._run_name([t.pack() for t in transfers])
+        held, self._kept = hold(self.state, transfers, digests, verdicts, run, now)
+        return held
+
+    def decide_run(self, decision: Decision, now: int, body: bytes = b"") -> None:
+        """Keep what was prepared, or take it back and refuse a member."""
+        self._head(RUN, body, now)
+        if not decision.keeps:
+            drop(self.state, self._kept, decision, now)
+        self._end()
+
+    def _run_name(self, records: Sequence[bytes]) -> bytes:
+        """T_run."""
+        deadline = min(int.from_bytes(record[96:104], "little") for record in records)
+        return run_prefix(self.genesis.suite, self.genesis.genesis_hash, records, deadline)
 
     def seal(self, now: int) -> bytes:
         """End the block; returns its header's bytes."""
@@ -152,8 +197,12 @@ class ModelShard:
     # How a log record begins and ends.
 
     def _begin(self, kind: int, body: bytes, now: int) -> None:
-        state = self.state
-        assert now >= state.last_time, "time never decreases"
+        assert now >= self.state.last_time, "time never decreases"
+        self._head(kind, body, now)
+        self.state.last_time = now
+        self._sweep(now)
+
+    def _head(self, kind: int, body: bytes, now: int) -> None:
         head = self._recorded or LogHead.build(
             kind=kind,
             shard=self.shard,
@@ -170,8 +219,6 @@ class ModelShard:
         self.number, self.epoch, self.record_hash = head.number, head.epoch, self._hash(head.data)
         if not self.block_first[0]:
             self.block_first = (self.number, self.record_hash)
-        state.last_time = now
-        self._sweep(now)
 
     def _sweep(self, now: int) -> None:
         """LEDGER-30."""
@@ -209,9 +256,7 @@ class ModelShard:
         for start, end, linked in split_runs([t.flags for t in transfers]):
             signed_under = self._prefix
             if linked:
-                deadline = min(t.expires_at for t in transfers[start:end])
-                genesis = self.genesis
-                signed_under = run_prefix(genesis.suite, genesis.genesis_hash, records[start:end], deadline)
+                signed_under = self._run_name(records[start:end])
             digests += [self._hash(signed_under + each) for each in records[start:end]]
         return transfers, digests
 

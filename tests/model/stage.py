@@ -23,6 +23,7 @@ from tests.model.admin_request import (
 )  # fmt: skip
 from tests.model.genesis import SECOND_NS, slot_of
 from tests.model.keyring import public_key
+from tests.model.over_shards import together
 from tests.model.record import Transfer
 
 if TYPE_CHECKING:
@@ -163,11 +164,18 @@ class Stage:
                     messages = b"".join(message for peer, message in out if peer == target)
                     codes += self.shards[target & 255].apply_credits(DOMAIN << 8 | source, messages, self.now)
 
-    def relay(self, *preimages: bytes, time: int | None = None, shard: int | None = None) -> None:
-        """Let the shards consume the next relay block."""
+    def relay(
+        self,
+        *preimages: bytes,
+        time: int | None = None,
+        shard: int | None = None,
+        runs: Sequence[Sequence[Transfer]] = (),
+    ) -> None:
+        """Let the shards consume the next relay block, with a commit record for each of these runs."""
         self.relay_height += 1
+        decided = [[member.pack() for member in run] for run in runs]
         for each in self.shards if shard is None else [self.shards[shard]]:
-            each.apply_relay(self.relay_height, self.now if time is None else time, preimages, self.now)
+            each.apply_relay(self.relay_height, self.now if time is None else time, preimages, self.now, decided)
 
     # Building records.
 
@@ -227,6 +235,23 @@ class Stage:
             list(verdicts or [1] * len(transfers)),
             self.now,
         )
+
+    def send_over(self, *members: Transfer, verdicts: Sequence[int] | None = None) -> list[Answer]:
+        """Send a run over shards: every shard that it touches prepares, then all do what they decided together."""
+        bound = [(i, t.binding) for i, t in enumerate(members) if any(t.binding)]
+        columns = (
+            b"".join(t.head() for t in members), [i for i, _ in bound], b"".join(binding for _, binding in bound),
+            list(verdicts or [1] * len(members)), self.now,
+        )  # fmt: skip
+        payees = {self.shard_of(t.credit_account) for t in members if t.kind == r.PLAIN}
+        touched = [self.shards[index] for index in sorted({self.shard_of(t.debit_account) for t in members} | payees)]
+        answers, decision = together([shard.hold_run(*columns) for shard in touched], len(members), self.now)
+        for shard in touched:
+            shard.decide_run(decision, [int(answer.code) for answer in answers], self.now)
+        return answers
+
+    def codes_over(self, *members: Transfer, verdicts: Sequence[int] | None = None) -> list[Code]:
+        return ids(self.send_over(*members, verdicts=verdicts))
 
     def code(self, transfer: Transfer, verdict: int = 1, shard: int = 0) -> Code:
         return self.send(transfer, verdicts=[verdict], shard=shard)[0].code

@@ -50,6 +50,7 @@ class State:
         self.admin_ids = Window(genesis.suite, limits.bucket_ns)
         self.pendings = Pendings(genesis.suite, limits.bucket_ns)
         self.channels: dict[int, Channel] = {peer: Channel() for peer in genesis.peers_of(shard)}
+        self.anchors: dict[int, bytes] = {}  # of peers that have one, as their channel's leaf holds it
         self.last_time = genesis.time
         self.relay_height = 0
         self.relay_time = 0

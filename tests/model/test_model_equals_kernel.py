@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not machine_present(), reason="engine.machine is
 
 WALK_STEPS = 60
 CI_SEEDS = range(200)
+OVER_SHARDS_SEEDS = range(80)
 NIGHTLY_SEEDS = 200_000
 
 
@@ -34,8 +35,8 @@ class DrawnChooser:
         return self._data.draw(st.integers(0, count - 1)) if count > 1 else 0
 
 
-def _play(data: st.DataObject, genesis: int, steps: int) -> None:
-    play = Play(DrawnChooser(data), genesis=GENESES[genesis])
+def _play(data: st.DataObject, genesis: int, steps: int, *, over_shards: bool = False) -> None:
+    play = Play(DrawnChooser(data), genesis=GENESES[genesis], over_shards=over_shards)
     try:
         for _ in range(steps):
             play.step()
@@ -65,6 +66,21 @@ def test_a_walk_is_equal_all_the_way(seed, tmp_path, monkeypatch):
     walk(seed, WALK_STEPS)
 
 
+@pytest.mark.timeout(900)
+@_settings(60)
+@given(data=st.data(), genesis=st.integers(0, len(GENESES) - 1), steps=st.integers(1, 20))
+def test_model_equals_machine_over_shards(data, genesis, steps):
+    """LEDGER-90 to LEDGER-97 beside all the others."""
+    _play(data, genesis, steps, over_shards=True)
+
+
+@pytest.mark.parametrize("seed", OVER_SHARDS_SEEDS)
+def test_a_walk_over_shards_is_equal_all_the_way(seed, tmp_path, monkeypatch):
+    """With runs over both shards and relay blocks that decide them: `--over-shards` runs any others."""
+    monkeypatch.chdir(tmp_path)
+    walk(seed, WALK_STEPS, over_shards=True)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 def test_many_walks_are_equal(tmp_path, monkeypatch, capsys):
@@ -75,7 +91,7 @@ def test_many_walks_are_equal(tmp_path, monkeypatch, capsys):
         if (seed - first) % 1000 == 0:
             with capsys.disabled():
                 print(f"walks {first}:{seed} are equal", flush=True)
-        walk(seed, WALK_STEPS * (1 + seed % 4))
+        walk(seed, WALK_STEPS * (1 + seed % 4), over_shards=seed % 2 == 1)
 
 
 @pytest.mark.nightly

@@ -11,7 +11,7 @@ from tests.model.credits import CREDIT_MESSAGE, TOTAL_MAX, exceeds_balance_max
 from tests.model.effects import credit_side, move, release, reserve, send_credit
 from tests.model.genesis import SECOND_NS
 from tests.model.malformed import flags_refused, malformed
-from tests.model.pendings import CLAIMED, EXPIRED, OPEN, POSTED, VOIDED, Pending
+from tests.model.pendings import ABORTED, CLAIMED, EXPIRED, OPEN, POSTED, VOIDED, Pending
 from tests.model.window import Entry
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tests.model.state import State
 
 __all__ = [
-    "DONE", "Answer", "burns", "decide", "decide_alone", "identical_known", "repeat",
+    "DONE", "Answer", "OverShards", "burns", "decide", "decide_alone", "identical_known", "repeat",
 ]  # fmt: skip
 
 ROLE_ISSUER, ROLE_ACCOUNT = 1, 2
-DONE = (Code.CREATED, Code.CREATED_IN_TRANSIT)
+DONE = (Code.CREATED, Code.CREATED_IN_TRANSIT, Code.PREPARED)
 
 
 class Answer(NamedTuple):
@@ -33,6 +33,13 @@ class Answer(NamedTuple):
     code: Code
     first_code: int
     time: int
+
+
+class OverShards(NamedTuple):
+    """The run over shards that a request is a member of: its T_run, and the relay time at which it is over."""
+
+    run: bytes
+    deadline: int
 
 
 def burns(code: Code) -> bool:
@@ -51,12 +58,17 @@ def decide_alone(state: State, t: Transfer, digest: bytes, verdict: int, now: in
     if not state.is_here(t.debit_account):
         return Answer(Code.WRONG_SHARD, 0, now)
     if entry := identical_known(state, t, digest):
-        return repeat(entry)
+        return repeat(state, entry)
     return decide(state, t, digest, verdict, now)
 
 
-def repeat(entry: Entry) -> Answer:
-    """Step 13: the first answer again."""
+def repeat(state: State, entry: Entry) -> Answer:
+    """Step 13: the first answer again; of a prepared member what became of it."""
+    if entry.code == Code.PREPARED:
+        t = r.Transfer.unpack(entry.record[:128], entry.record[128:])
+        half = state.pendings.known[t.debit_account, t.id]
+        became = Code.PREPARED if half.prepared else Code.ABORTED if half.ended == ABORTED else Code.COMMITTED
+        return Answer(Code.ID_ALREADY_FAILED if became == Code.ABORTED else Code.EXISTS, became, entry.time)
     return Answer(Code.EXISTS if entry.code in DONE else Code.ID_ALREADY_FAILED, entry.code, entry.time)
 
 
@@ -92,8 +104,8 @@ def identical_known(state: State, t: Transfer, digest: bytes) -> Entry | None:
     return None
 
 
-def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> Answer:
-    """Steps 14 to 21 and the state rules, with their effects, entry and leaf."""
+def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int, over: OverShards | None = None) -> Answer:
+    """Steps 14 to 21 and the state rules, with their effects, entry and leaf; ``over`` prepares instead of making."""
     key = state.registry.keys.get(t.key_id)
     if key is None:
         return Answer(Code.KEY_NOT_FOUND, 0, now)
@@ -114,15 +126,15 @@ def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> 
         if t.expires_at > int.from_bytes(entry.record[96:104], "little"):
             return Answer(Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT, 0, now)
         return Answer(Code.ID_ALREADY_FAILED, Code.CANCELLED, entry.time)
-    if _outlives_its_id(state, t):
+    if _outlives_its_id(state, t, over):
         return Answer(Code.EXISTS_WITH_DIFFERENT_EXPIRES_AT, 0, now)
-    if wrong_time := _time_refused(state, t, now):
+    if wrong_time := _time_refused(state, t, now, over):
         if wrong_time == Code.EXPIRED:
             state.leaf(digest, now, wrong_time)
         return Answer(wrong_time, 0, now)
     if full := _full(state, t):
         return Answer(full, 0, now)
-    code = _act(state, t, digest, authoriser, debit, key, now)
+    code = _act(state, t, digest, authoriser, debit, key, now, over)
     if code in DONE or burns(code):
         forget = t.expires_at + state.window_ns(t.ledger)
         state.ids.add((authoriser, t.debit_account, t.id), Entry(t.pack(), digest, code, now), forget)
@@ -153,23 +165,23 @@ def _difference(t: Transfer, entry: Entry) -> Code:
     return Code.EXISTS_WITH_DIFFERENT_RUN
 
 
-def _outlives_its_id(state: State, t: Transfer) -> bool:
+def _outlives_its_id(state: State, t: Transfer, over: OverShards | None) -> bool:
     """Step 19 where the entry is forgotten and the pending or lock of that id is not.
 
     Its id is not free before it is forgotten too. The same expires_at goes on to step 20, which refuses it: the entry was
     dropped a window after that instant.
     """
-    if t.kind not in (r.PENDING, r.LOCK):
+    if t.kind not in (r.PENDING, r.LOCK) and over is None:
         return False
     pending = state.pendings.known.get((t.debit_account, t.id))
     return pending is not None and pending.transfer.expires_at != t.expires_at
 
 
-def _time_refused(state: State, t: Transfer, now: int) -> Code | None:
+def _time_refused(state: State, t: Transfer, now: int, over: OverShards | None) -> Code | None:
     """Step 20."""
     if now > t.expires_at + state.window_ns(t.ledger):
         return Code.TOO_OLD
-    if now > t.expires_at:
+    if now > t.expires_at or (over and over.deadline <= state.relay_time):
         return Code.EXPIRED
     if now < t.expires_at - t.valid_for_s * SECOND_NS:
         return Code.TOO_EARLY
@@ -186,21 +198,34 @@ def _full(state: State, t: Transfer) -> Code | None:
     return None
 
 
-def _act(state: State, t: Transfer, digest: bytes, authoriser: int, debit: Account, key: Key, now: int) -> Code:
+def _act(
+    state: State,
+    t: Transfer,
+    digest: bytes,
+    authoriser: int,
+    debit: Account,
+    key: Key,
+    now: int,
+    over: OverShards | None,
+) -> Code:
     if t.kind == r.CANCEL:
         return _cancel(state, t, now)
     if t.kind in (r.POST, r.VOID):
         return _end_pending(state, t, digest, authoriser, debit, key, now)
-    return _begin(state, t, digest, debit, now)
+    return _begin(state, t, digest, debit, now, over)
 
 
 # Plain, pending, lock.
 
 
-def _begin(state: State, t: Transfer, digest: bytes, debit: Account, now: int) -> Code:
+def _begin(state: State, t: Transfer, digest: bytes, debit: Account, now: int, over: OverShards | None) -> Code:
     if code := _begin_refused(state, t, debit, now):
         return code
     credit = credit_side(state, t)
+    if over:
+        reserve(state, debit, credit, t.amount)
+        state.pendings.create(Pending(t, digest, over.deadline, run=over.run, prepared=True), now)
+        return Code.PREPARED
     if t.kind == r.PLAIN:
         move(state, debit, credit, t.amount)
         return _depart(state, t, t.amount, digest, now)
@@ -256,12 +281,13 @@ _ALREADY = {
     POSTED: Code.PENDING_ALREADY_POSTED,
     VOIDED: Code.PENDING_ALREADY_VOIDED,
     EXPIRED: Code.PENDING_EXPIRED,
+    ABORTED: Code.PENDING_ALREADY_VOIDED,
 }
 
 
 def _end_pending(state: State, t: Transfer, digest: bytes, authoriser: int, debit: Account, key: Key, now: int) -> Code:
     pending = state.pendings.known.get((t.debit_account, t.reference))
-    if pending is None:
+    if pending is None or pending.prepared or pending.transfer.kind == r.PLAIN:
         return Code.PENDING_NOT_FOUND
     if code := _end_refused(state, t, pending, authoriser, debit, key, now):
         return code

@@ -1,0 +1,1 @@
+"""The validators' schema and the modules generated from it."""
