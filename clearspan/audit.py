@@ -38,6 +38,7 @@ from engine.refusals import EncodingError, GenesisRefused, ProofRefused, ReplayD
 from engine.replay import replay
 from engine.types import AccountFlag, Role, TransferKind
 from native.signatures import verify
+from shards.slots import SlotMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ __all__ = ["AuditFailed", "AuditReport", "LedgerReport", "ShardReport", "audit"]
 
 _CODES_HEAD: Final = 32
 _HEAD_BYTES: Final = 128
-_SETTLED: Final = (ResultCode.CREATED, ResultCode.CREATED_IN_TRANSIT)
+_SETTLED: Final = (ResultCode.CREATED, ResultCode.CREATED_IN_TRANSIT, ResultCode.PREPARED)
 
 
 class AuditFailed(ClearspanError):  # noqa: N818 - named as what it is, like the other refusals
@@ -229,6 +230,7 @@ class _ShardAuditor:
         self._stores = stores
         self._progress = progress
         self._prefix = signing_prefix(genesis.hash_suite, PrefixType.HEADER, genesis.hash)
+        self._slots = SlotMap.of(genesis, genesis.domain_of_shard(shard))
         self._issuers = np.array(sorted({ledger.issuer for ledger in self.machine.domain.ledgers}), dtype=np.uint32)
         self._records = 0
         self._last_known = stores.chain.last(shard) or 0
@@ -300,10 +302,20 @@ class _ShardAuditor:
             values, times = np.unique(codes, return_counts=True)
             self.counts.codes.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
             self._count_issued(record, count, codes)
+        elif record.kind is RecordKind.RUN:
+            self._count_run(record)
         elif record.kind is RecordKind.ADMIN:
             self.counts.admin_requests += _codes(record)[0]
-        elif record.kind is RecordKind.CREDITS:
+        elif record.kind in (RecordKind.CREDITS, RecordKind.PROVED_CREDITS):
             self.counts.credits += int.from_bytes(memoryview(record.body)[4:8], "little")
+
+    def _count_run(self, record: LogRecord) -> None:
+        """Count the members whose payer is here: the log of every touched shard holds the whole run."""
+        count, codes = _codes(record)
+        heads = np.frombuffer(record.body, dtype=np.uint8, count=count * _HEAD_BYTES, offset=_CODES_HEAD)
+        payers = np.ascontiguousarray(heads.reshape(count, _HEAD_BYTES)[:, 16:32]).tobytes()
+        here = self._slots.shards_of(payers) == self._shard
+        self.counts.codes.update(Counter(codes[here].tolist()))
 
     def _count_issued(
         self, record: LogRecord, count: int, codes: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]

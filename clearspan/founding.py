@@ -21,6 +21,7 @@ from clearspan.config import (
     MetricsSection,
     NodeConfig,
     NodeSection,
+    RelaySection,
     ShardsSection,
     TlsSection,
     render_config,
@@ -31,7 +32,24 @@ from clearspan.keys import KeyFile, ScryptCost
 from clearspan.network import DEVELOPMENT_COST_N, Network, write_json
 from clearspan.pki import DevelopmentPki, create_development_pki
 from clearspan.roles import Identity, PeerRole
-from engine.genesis import Genesis, GenesisDomain, GenesisKey, GenesisLedger, GenesisLimits, GenesisValidator
+from clearspan.validator.addresses import ValidatorEntry, render_addresses
+from clearspan.validator.config import (
+    VALIDATOR,
+    FollowSection,
+    PeersSection,
+    ValidatorConfig,
+    ValidatorSection,
+    ValidatorTls,
+)
+from engine.genesis import (
+    Genesis,
+    GenesisDomain,
+    GenesisKey,
+    GenesisLedger,
+    GenesisLimits,
+    GenesisValidator,
+    padded_key,
+)
 from engine.types import HashSuite, KeyId, ParticipantId, Role, SigningSuite
 
 if TYPE_CHECKING:
@@ -56,6 +74,8 @@ _DOMAIN_SPAN: Final = 10
 _VALIDATOR_FIRST: Final = 91
 _PORT_FIRST: Final = 7400
 _METRICS_PORT_FIRST: Final = 9640
+# The validators' ports follow the nodes' with room between: 7410 and 9650 with the ports above.
+_VALIDATOR_PORTS: Final = 10
 
 
 def operator_of(domain: int) -> int:
@@ -91,8 +111,9 @@ def create_network(
 ) -> Network:
     """Make the folder of a network: domain i carries the i-th currency; nothing is started.
 
-    Nodes listen at port, port + 1, …, and metrics likewise; 0 lets the system choose for all. The folder must not exist
-    or be empty. Raises ConfigError for that, CurrencyUnknownError, GenesisRefused for what a genesis cannot hold.
+    Nodes listen at port, port + 1, …, validators at port + 10, port + 11, … (or after the nodes, where there are more),
+    and metrics likewise; 0 lets the system choose for all. The folder must not exist or be empty. Raises ConfigError
+    for that, CurrencyUnknownError, GenesisRefused for what a genesis cannot hold.
     """
     _check_target(path, currencies, name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +135,7 @@ def create_network(
         (beside / "genesis.json").write_bytes(genesis.document)
         maker.certificates(genesis)
         maker.nodes(genesis, port, metrics_port, node_shards or ShardsSection(), node_data or DataSection())
+        maker.validator_folders(genesis, port, metrics_port)
         maker.participants(genesis)
         beside.chmod(0o755)
         if path.exists():
@@ -144,6 +166,7 @@ class _Maker:
         self._passphrase = secrets.token_hex(24).encode()
         self._write_passphrase(path / "keys")
         self._block_keys: dict[int, KeyFile] = {}
+        self._validator_keys: dict[int, KeyFile] = {}
 
     def domain(self, number: int, currency: str, shards: int, window_s: int, limits: GenesisLimits) -> GenesisDomain:
         """Make a domain's first keys and return its part of the genesis; they become key ids 1 to 5."""
@@ -175,6 +198,7 @@ class _Maker:
             participant = _VALIDATOR_FIRST + serial
             key = KeyFile.create(SigningSuite.ED25519, ParticipantId(participant), Role.BLOCK)
             key.save(self._path / "keys" / "validators" / f"{participant}.key", self._passphrase, self._cost)
+            self._validator_keys[participant] = key
             found.append(GenesisValidator(participant, 1, SigningSuite.ED25519, key.info.public_key))
         return tuple(found)
 
@@ -187,6 +211,9 @@ class _Maker:
             self._client(f"operator-{domain.name}", PeerRole.OPERATOR, operator_of(domain.domain))
             self._client(f"supervisor-{domain.name}", PeerRole.SUPERVISOR, supervisor_of(domain.domain))
             self._client(f"issuer-{domain.name}", PeerRole.ISSUER, issuer_of(domain.domain))
+        for validator in genesis.validators:
+            identity = Identity(self._network, PeerRole.VALIDATOR, validator.participant)
+            self._pki.issue_validator(f"validator-{validator.participant}", identity)
 
     def _client(self, name: str, role: PeerRole, participant: int) -> None:
         self._pki.issue_client(name, Identity(self._network, role, participant))
@@ -211,6 +238,11 @@ class _Maker:
                     authority="../../tls/ca.pem",
                 ),
                 shards=shards,
+                relay=RelaySection(
+                    addresses="../../validators.toml",
+                    certificate=f"../../tls/operator-{domain.name}.pem",
+                    key=f"../../tls/operator-{domain.name}.key",
+                ),
                 metrics=MetricsSection(port=metrics_port + index if metrics_port else 0),
             )
             (folder / "node.toml").write_text(render_config(config), encoding="utf-8")
@@ -223,6 +255,41 @@ class _Maker:
                 f"port = {own_port}",
             ]
         (self._path / "nodes.toml").write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+    def validator_folders(self, genesis: Genesis, port: int, metrics_port: int) -> None:
+        """Write each validator's folder with its settings and its key, and validators.toml with the addresses.
+
+        So many validators follow each domain, in turn, that every quorum has more of them than may lie.
+        """
+        domains, count = genesis.domains, len(genesis.validators)
+        first = max(_VALIDATOR_PORTS, len(domains))
+        followers = min(count, 2 * ((count - 1) // 3) + 1)
+        entries = []
+        for index, validator in enumerate(genesis.validators):
+            name = str(validator.participant)
+            folder = self._path / "validators" / name
+            self._write_passphrase(folder / "keys")
+            self._validator_keys[validator.participant].save(
+                folder / "keys" / "validator.key", self._passphrase, self._cost
+            )
+            own_port = port + first + index if port else 0
+            followed = [each.name for at, each in enumerate(domains) if (index - at) % count < followers]
+            config = ValidatorConfig(
+                format=FORMAT,
+                validator=ValidatorSection(genesis="../../genesis.json", name=f"validator-{name}", port=own_port),
+                tls=ValidatorTls(
+                    certificate=f"../../tls/validator-{name}.pem",
+                    key=f"../../tls/validator-{name}.key",
+                    authority="../../tls/ca.pem",
+                ),
+                peers=PeersSection(addresses="../../validators.toml"),
+                follow=FollowSection(domains=tuple(followed), nodes="../../nodes.toml"),
+                metrics=MetricsSection(port=metrics_port + first + index if metrics_port else 0),
+            )
+            (folder / "validator.toml").write_text(VALIDATOR.render(config), encoding="utf-8")
+            public_key = padded_key(validator.public_key)
+            entries.append(ValidatorEntry(validator.participant, name, config.validator.host, own_port, public_key))
+        (self._path / "validators.toml").write_text(render_addresses(entries), encoding="utf-8")
 
     def participants(self, genesis: Genesis) -> None:
         """Note the participants that the genesis names."""

@@ -277,7 +277,7 @@ def read_passphrase(path: Path) -> bytes:
 
 
 def _generate(suite: SigningSuite) -> tuple[bytes, bytes]:
-    """Return a new secret and its public key; SM2 refuses about one of 2^32 secrets, which are drawn again."""
+    """Return a new secret and its public key; SM2 and P-256 refuse about one of 2^32 secrets, drawn again."""
     for _ in range(_GENERATE_TRIES_MAX):
         secret = secrets.token_bytes(_SECRET_BYTES)
         try:

@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from clearspan.acknowledgements import Acknowledgement, AcknowledgementFile
-from clearspan.cli.options import OUT_FILE, json_option, ledger_option, network_option
+from clearspan.cli.options import OUT_FILE, json_option, ledger_option, network_option, suite_option
 from clearspan.cli.output import Output
 from clearspan.errors import ClientError
 from clearspan.network import Network, find_network
@@ -290,7 +290,7 @@ def _document(options: _Options, currency: str, outcome: LoadOutcome) -> dict[st
 @click.option("--accounts", type=click.IntRange(2, 1_000_000), default=256, show_default=True, help="Accounts of all.")
 @click.option("--hot-accounts", type=click.IntRange(0), default=0, help="Let only so many accounts receive; 0: all.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides who pays whom how much.")
-@click.option("--suite", type=click.Choice(["ed25519", "sm2"]), default="ed25519", show_default=True, help="Keys.")
+@suite_option("Keys.")
 @click.option("--out", type=OUT_FILE, help="Append every acknowledgement to this file.")
 @json_option
 def command(
@@ -303,7 +303,7 @@ def command(
     """
     network = Network.load(find_network(network_path))
     domain, ledger = network.ledger(ledger_name)
-    options = _Options(suite=SigningSuite.SM2 if suite == "sm2" else SigningSuite.ED25519, **numbers)
+    options = _Options(suite=SigningSuite[suite.upper()], **numbers)
     output = Output(as_json=as_json)
     done = 0
 

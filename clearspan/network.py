@@ -41,6 +41,7 @@ __all__ = [
     "NodeAddress",
     "NodeEntry",
     "find_network",
+    "node_entries",
     "read_address",
     "write_json",
 ]
@@ -114,7 +115,7 @@ class Network:
             raise ConfigError(
                 str(genesis_path), str(error), "restore the file: its hash is the network's identity"
             ) from error
-        nodes = tuple(_node_entries(path / "nodes.toml", genesis))
+        nodes = tuple(node_entries(path / "nodes.toml", genesis))
         network = cls(path, genesis, nodes)
         network._participants.update(_read_participants(path / "participants.json"))
         return network
@@ -282,8 +283,8 @@ def _read(path: Path) -> bytes:
 _NODE_KEYS: Final = {"domain": int, "name": str, "host": str, "port": int}
 
 
-def _node_entries(path: Path, genesis: Genesis) -> Iterable[NodeEntry]:
-    """Check nodes.toml field by field: it is short, and a wrong address is best named."""
+def node_entries(path: Path, genesis: Genesis) -> Iterable[NodeEntry]:
+    """Read nodes.toml and check it field by field: it is short, and a wrong address is best named."""
     try:
         document = tomllib.loads(_read(path).decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import logging
 import os
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +21,12 @@ import uvloop
 from clearspan import __version__
 from clearspan.errors import ClearspanError, ConfigError
 from clearspan.keys import KeyRing, read_passphrase
+from clearspan.log_feed import LogFeed
 from clearspan.metrics import MetricsServer, NodeMetrics
-from clearspan.network import ADDRESS_FILE, DATA_KIND, GENESIS_FILE, NodeAddress, write_json
+from clearspan.network import DATA_KIND, GENESIS_FILE, NodeAddress
 from clearspan.pki import TlsFiles
+from clearspan.process import configure_log, end_with_parent, note_address, stop_signals
+from clearspan.relay_link.opening import link_to_validators
 from clearspan.service import AccessList, SettlementServer
 from engine.chain import ChainStore
 from engine.checkpoint import CheckpointStore
@@ -43,11 +42,12 @@ from shards.settings import NodeSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from clearspan.config import LoadedConfig
     from clearspan.keys import KeyInfo
+    from clearspan.log_feed import FeedPart
+    from clearspan.relay_link.receipts import ReceiptDesk
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from shards.domain import AdminReply, BatchReply, Round
@@ -58,7 +58,6 @@ __all__ = ["NodeFaulted", "RingSigner", "ServedNode", "run_node"]
 
 _NS_PER_MS: Final = 1_000_000
 _GRACE_S: Final = 10.0
-_PR_SET_PDEATHSIG: Final = 1
 _log = structlog.get_logger("clearspan.node")
 
 
@@ -105,14 +104,14 @@ def run_node(loaded: LoadedConfig, announce: Callable[[NodeAddress], None], *, p
     and recovery raise, and NodeFaulted.
     """
     if parent_pid is not None:
-        _end_with_parent(parent_pid)
-    _configure_log(loaded.config.node.log_level)
+        end_with_parent(parent_pid)
+    configure_log(loaded.config.node.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(loaded, announce))
 
 
 async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) -> None:
-    stopping = _stop_signals()
+    stopping = stop_signals()
     config = loaded.config
     genesis = _read_genesis(loaded)
     signer = _block_signer(loaded, genesis)
@@ -124,10 +123,13 @@ async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) ->
         directory = stack.enter_context(_data_directory(loaded, genesis))
         stores = _open_stores(loaded, directory, genesis, metrics)
         stack.callback(stores.close)
-        node = ServedNode(DomainNode(genesis, config.node.domain, stores, signer, _settings(loaded)), metrics)
+        stack.callback(stores.feed.close)
+        inner = DomainNode(genesis, config.node.domain, stores, signer, _settings(loaded))
+        node = ServedNode(inner, metrics, stores.feed)
         stack.push_async_exit(partial(_stop, node.inner))
         await node.inner.start()
         metrics.watch(node.live_status)
+        node.finality = link_to_validators(loaded, inner, tls, metrics, stack)
         figures = MetricsServer(metrics, config.metrics.host, config.metrics.port) if config.metrics.enabled else None
         if figures is not None:
             stack.callback(figures.close)
@@ -143,7 +145,7 @@ async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) ->
         port = await server.start()
         stack.push_async_callback(server.stop, _GRACE_S)
         address = NodeAddress(config.node.host, port, figures.port if figures is not None else 0, os.getpid())
-        _note_address(directory.path, address)
+        note_address(directory.path, address)
         _log.info("node_ready", domain=config.node.domain, port=port, metrics_port=address.metrics_port)
         announce(address)
         await _until_ended(node.inner, stopping)
@@ -166,10 +168,14 @@ async def _until_ended(node: DomainNode, stopping: asyncio.Event) -> None:
 class ServedNode:
     """A domain node in the shape that the service asks for, with every answer counted."""
 
-    def __init__(self, inner: DomainNode, metrics: NodeMetrics) -> None:
-        """Stand before a node; it is started and stopped by who made it."""
+    finality: ReceiptDesk | None = None
+    """What it has of the relay; None without validators."""
+
+    def __init__(self, inner: DomainNode, metrics: NodeMetrics, feed: LogFeed) -> None:
+        """Stand before a node and its log; both are started and stopped by who made them."""
         self.inner = inner
         self._metrics = metrics
+        self._feed = feed
 
     @property
     def genesis(self) -> Genesis:
@@ -219,6 +225,10 @@ class ServedNode:
         """Iterate over signed headers of a shard."""
         return self.inner.blocks(shard, from_height, follow=follow)
 
+    def log_parts(self, shard: int, from_number: int, *, follow: bool) -> AsyncIterator[FeedPart]:
+        """Iterate over durable log records of a shard."""
+        return self._feed.parts(shard, from_number, follow=follow)
+
     def status(self) -> NodeStatus:
         """Return how the node stands now."""
         return self.inner.status()
@@ -236,12 +246,14 @@ class _MeasuredStores(Stores):
     """Stores whose commits are timed."""
 
     metrics: NodeMetrics
+    feed: LogFeed
 
     def append(self, round_: Round, epoch: int) -> None:
-        """Commit a round and note how long it took."""
+        """Commit a round, note how long it took and tell whoever follows the log."""
         started = time.perf_counter_ns()
         Stores.append(self, round_, epoch)
         self.metrics.round_durable(round_, time.perf_counter_ns() - started)
+        self.feed.notify()
 
 
 def _settings(loaded: LoadedConfig) -> NodeSettings:
@@ -307,7 +319,9 @@ def _data_directory(loaded: LoadedConfig, genesis: Genesis) -> DataDirectory:
     return directory
 
 
-def _open_stores(loaded: LoadedConfig, directory: DataDirectory, genesis: Genesis, metrics: NodeMetrics) -> Stores:
+def _open_stores(
+    loaded: LoadedConfig, directory: DataDirectory, genesis: Genesis, metrics: NodeMetrics
+) -> _MeasuredStores:
     suite, hash_ = genesis.hash_suite, genesis.hash
     with contextlib.ExitStack() as opened:
         checkpoints = CheckpointStore(directory.checkpoint, suite=suite)
@@ -322,21 +336,7 @@ def _open_stores(loaded: LoadedConfig, directory: DataDirectory, genesis: Genesi
         opened.callback(log.close)
         chain = ChainStore(directory.chain, suite=suite)
         opened.pop_all()
-    return _MeasuredStores(directory.path, log, checkpoints, chain, metrics)
-
-
-def _note_address(path: Path, address: NodeAddress) -> None:
-    """Note what this node listens at; on a full disk it is left out, for it only spares typing."""
-    with contextlib.suppress(OSError):
-        write_json(
-            path / ADDRESS_FILE,
-            {
-                "host": address.host,
-                "port": address.port,
-                "metrics_port": address.metrics_port,
-                "pid": address.pid,
-            },
-        )
+    return _MeasuredStores(directory.path, log, checkpoints, chain, metrics, LogFeed(log))
 
 
 async def _stop(
@@ -354,43 +354,3 @@ async def _stop(
             await node.stop()
     except Exception as failure:  # noqa: BLE001 - the first fault is the one to hear of
         _log.error("stop_failed", error=type(failure).__name__, reason=str(failure))
-
-
-def _stop_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; a second one ends the process where it stands."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def stop(number: signal.Signals) -> None:
-        if stopping.is_set():
-            os._exit(130)
-        _log.info("signal", name=number.name)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    return stopping
-
-
-def _end_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to kill this process when its parent ends; end now when it has ended already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent_pid:
-        os._exit(130)
-
-
-def _configure_log(level: str) -> None:
-    """Write events as JSON lines to standard error; standard output belongs to the ready line."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )

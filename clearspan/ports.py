@@ -9,15 +9,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from typing_extensions import Buffer
 
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from engine.genesis import Genesis
+    from engine.receipt import ReceiptForm
 
-__all__ = ["AdminReply", "BatchReply", "NodeStatus", "SettlementNode", "ShardStatus", "TransferEntry"]
+__all__ = [
+    "AdminReply",
+    "BatchReply",
+    "Finality",
+    "FinalityStanding",
+    "LogPart",
+    "NodeStatus",
+    "SettlementNode",
+    "ShardFinality",
+    "ShardStatus",
+    "TransferEntry",
+]
+
+
+class LogPart(Protocol):
+    """A part of a log as it travels."""
+
+    @property
+    def data(self) -> bytes:
+        """Whole records, but for the first and the last, which may go over the part's ends."""
+
+    @property
+    def continued(self) -> bool:
+        """Whether the last record goes on in the next part."""
 
 
 class BatchReply(Protocol):
@@ -132,6 +156,80 @@ class NodeStatus(Protocol):
         """Why it takes no work now; empty while it does."""
 
 
+class Covered(Protocol):
+    """How far a shard has come."""
+
+    @property
+    def height(self) -> int:
+        """The block; 0 before the first."""
+
+    @property
+    def last_number(self) -> int:
+        """The last log record that it covers."""
+
+
+class ShardFinality(Protocol):
+    """How far a shard is final, and how far validators have re-executed it."""
+
+    @property
+    def final(self) -> Covered:
+        """What is in a relay block with a quorum's certificate."""
+
+    @property
+    def verified(self) -> Covered:
+        """What is final and re-executed."""
+
+
+class FinalityStanding(Protocol):
+    """How the line to the validators stands."""
+
+    @property
+    def height(self) -> int:
+        """The newest final relay block that was verified here."""
+
+    @property
+    def time(self) -> int:
+        """Its relay time, ns."""
+
+    @property
+    def consumed(self) -> int:
+        """The newest relay block that the shards have consumed."""
+
+    @property
+    def set_id(self) -> int:
+        """The newest validator set that is known."""
+
+    @property
+    def following(self) -> str:
+        """The validator that is followed now; empty while none is."""
+
+    @property
+    def shards(self) -> Mapping[int, ShardFinality]:
+        """Each shard of the node."""
+
+
+class Finality(Protocol):
+    """What a node has of the relay. The service never cancels what it waits for here by more than its own wait."""
+
+    @property
+    def standing(self) -> FinalityStanding:
+        """How it stands now."""
+
+    async def receipt(
+        self, digest: bytes, form: ReceiptForm, *, wait_s: float = 0.0, verified: bool = False
+    ) -> bytes | None:
+        """Return the receipt of a record by its digest, None where there is none within the wait.
+
+        Raises ProofRefused where the decision does not prove what the form says.
+        """
+
+    async def balance(self, account: int, *, wait_s: float, verified: bool = False) -> bytes | None:
+        """Return the receipt of an account as the next block leaves it, None where there is none within the wait."""
+
+    def set_changes(self, after: int) -> Sequence[bytes]:
+        """Return the proofs of the changes to validator sets above a set's id, in order."""
+
+
 class SettlementNode(Protocol):
     """One domain's node, started. The service never cancels what it has handed over: what was taken is decided."""
 
@@ -173,5 +271,15 @@ class SettlementNode(Protocol):
     def blocks(self, shard: int, from_height: int, *, follow: bool) -> AsyncIterator[bytes]:
         """Iterate over signed headers (BLOCK-1) of a shard, ascending; with follow, wait for more."""
 
+    def log_parts(self, shard: int, from_number: int, *, follow: bool) -> AsyncIterator[LogPart]:
+        """Iterate over durable log records (LOG-1) of a shard in parts; with follow, wait for more.
+
+        Raises CallRefused (not_found) for a number more than one past the last.
+        """
+
     def status(self) -> NodeStatus:
         """Return how the node stands now."""
+
+    @property
+    def finality(self) -> Finality | None:
+        """What it has of the relay, None where it has no line to validators."""

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PARTICIPANT_MAX", "URI_SCHEME", "Identity", "IdentityInvalid", "PeerRole", "Rpc", "may_call"]
+__all__ = ["PARTICIPANT_MAX", "URI_SCHEME", "Identity", "IdentityInvalid", "PeerRole", "RelayRpc", "Rpc", "may_call"]
 
 URI_SCHEME: Final = "clearspan"
 PARTICIPANT_MAX: Final = 2**32 - 2  # 0 and 2^32 - 1 are reserved (BYTES-8)
@@ -50,11 +50,29 @@ class Rpc(StrEnum):
     STREAM_BLOCKS = "StreamBlocks"
     GET_STATUS = "GetStatus"
     GET_GENESIS = "GetGenesis"
+    FOLLOW_LOG = "FollowLog"
+    GET_RECEIPT = "GetReceipt"
+    GET_BALANCE_RECEIPT = "GetBalanceReceipt"
+    GET_SET_CHANGES = "GetSetChanges"
+
+
+@unique
+class RelayRpc(StrEnum):
+    """Every call of a validator's service by its name on the wire."""
+
+    EXCHANGE = "Exchange"
+    SYNC = "Sync"
+    OFFER = "Offer"
+    SUBMIT = "Submit"
+    BLOCKS = "Blocks"
+    GET_STATUS = "GetStatus"
 
 
 _ALL: Final = frozenset(PeerRole)
 _SUBMITTERS: Final = frozenset({PeerRole.ISSUER, PeerRole.BANK, PeerRole.CLEARING_HOUSE})
 _WATCHERS: Final = frozenset({PeerRole.OPERATOR, PeerRole.SUPERVISOR})
+
+_VALIDATORS: Final = frozenset({PeerRole.VALIDATOR})
 
 _MATRIX: Final[dict[Rpc, frozenset[PeerRole]]] = {
     Rpc.SUBMIT: _SUBMITTERS,
@@ -67,6 +85,22 @@ _MATRIX: Final[dict[Rpc, frozenset[PeerRole]]] = {
     Rpc.STREAM_BLOCKS: _ALL,
     Rpc.GET_STATUS: _ALL,
     Rpc.GET_GENESIS: _ALL,
+    # A validator re-executes what the log holds, so it sees all of it.
+    Rpc.FOLLOW_LOG: _VALIDATORS | {PeerRole.OPERATOR},
+    # Knowing a digest proves to have held the record; a balance is its holder's.
+    Rpc.GET_RECEIPT: _ALL,
+    Rpc.GET_BALANCE_RECEIPT: _SUBMITTERS | _WATCHERS,
+    Rpc.GET_SET_CHANGES: _ALL,
+}
+
+# Apart, because calls of one name are equal strings.
+_RELAY_MATRIX: Final[dict[RelayRpc, frozenset[PeerRole]]] = {
+    RelayRpc.EXCHANGE: _VALIDATORS,
+    RelayRpc.SYNC: _VALIDATORS,
+    RelayRpc.OFFER: frozenset({PeerRole.OPERATOR}),
+    RelayRpc.SUBMIT: _WATCHERS | _VALIDATORS,
+    RelayRpc.BLOCKS: _ALL,
+    RelayRpc.GET_STATUS: _ALL,
 }
 
 
@@ -168,6 +202,6 @@ class Identity:
         return self.participant in {debit_participant, credit_participant}
 
 
-def may_call(role: PeerRole, rpc: Rpc) -> bool:
+def may_call(role: PeerRole, rpc: Rpc | RelayRpc) -> bool:
     """Whether the table opens this call to this role."""
-    return role in _MATRIX[rpc]
+    return role in (_RELAY_MATRIX[rpc] if isinstance(rpc, RelayRpc) else _MATRIX[rpc])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clearspan.cli.options import as_option, domain_option, json_option, network_option, timeout_option
+from clearspan.cli.options import as_option, domain_option, json_option, network_option, suite_option, timeout_option
 from clearspan.cli.output import Output
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def command() -> None:
 @click.option(
     "--role", "role_name", type=click.Choice(_ROLES), default="account", show_default=True, help="What it may sign."
 )
-@click.option(
-    "--suite", type=click.Choice(["ed25519", "sm2"]), default="ed25519", show_default=True, help="How it signs."
-)
+@suite_option("How it signs.")
 @domain_option
 @as_option("operator")
 @timeout_option

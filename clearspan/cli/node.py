@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,10 @@ import click
 
 from clearspan.cli.options import as_option, domain_option, json_option, network_option, timeout_option
 from clearspan.cli.output import Output
-from clearspan.config import ENVIRONMENT_VARIABLE, Flag, flags
+from clearspan.cli.settings import config_flags
+from clearspan.config import ENVIRONMENT_VARIABLE, flags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clearspan.cli.session import Session
     from clearspan.network import NodeAddress
     from engine.genesis import GenesisDomain
@@ -30,24 +30,6 @@ def command() -> None:
     """Run a node, or ask how nodes stand."""
 
 
-def _config_flags(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add every key of node.toml as a long flag."""
-    for flag in reversed(flags()):
-        function = _config_flag(flag)(function)
-    return function
-
-
-def _config_flag(flag: Flag) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    text = flag.help[:1].upper() + flag.help[1:] + "."
-    if flag.type is bool:
-        return click.option(f"{flag.name}/--no-{flag.name[2:]}", flag.parameter, default=None, help=text)
-    if flag.choices:
-        return click.option(flag.name, flag.parameter, type=click.Choice(flag.choices), default=None, help=text)
-    if flag.type is int:
-        return click.option(flag.name, flag.parameter, type=int, default=None, help=text)
-    return click.option(flag.name, flag.parameter, type=str, multiple=flag.type not in {int, str}, help=text)
-
-
 @command.command("run")
 @click.option(
     "--config",
@@ -56,7 +38,7 @@ def _config_flag(flag: Flag) -> Callable[[Callable[..., Any]], Callable[..., Any
 )
 @click.option("--parent-pid", type=int, hidden=True, help="End at once when this process does.")
 @click.option("--check", is_flag=True, help="Check the settings and end.")
-@_config_flags
+@config_flags(flags())
 def run(config: Path | None, parent_pid: int | None, check: bool, **overrides: Any) -> None:
     """Run one domain's node until SIGTERM or SIGINT.
 
@@ -103,11 +85,26 @@ def status(domain_name: str | None, speaker: str, timeout_s: float, network_path
     found = asyncio.run(_ask_all(session, domains, speaker))
     output.document({"nodes": found})
     rows = [
-        (node["domain"], node["name"], shard["shard"], shard["height"], shard["log_number"], shard["accounts"])
+        (
+            node["domain"],
+            node["name"],
+            shard["shard"],
+            shard["height"],
+            shard["final_height"],
+            shard["verified_height"],
+            shard["log_number"],
+            shard["accounts"],
+        )
         for node in found
         for shard in node.get("shards", ())
     ]
-    output.table(["domain>", "name", "shard>", "height>", "log number>", "accounts>"], rows)
+    columns = ["domain>", "name", "shard>", "height>", "final>", "verified>", "log number>", "accounts>"]
+    output.table(columns, rows)
+    for node in found:
+        if node.get("relay") is not None:
+            relay = node["relay"]
+            whom = f"follows validator {relay['following']}" if relay["following"] else "follows no validator now"
+            output.line(f"{node['name']}: relay block {relay['height']} of set {relay['set_id']}, {whom}")
     silent = [node for node in found if "error" in node]
     for node in silent:
         output.note(f"domain {node['domain']} ({node['name']}): {node['error']}")
@@ -143,7 +140,10 @@ async def _ask(session: Session, domain: GenesisDomain, speaker: str) -> dict[st
                 "log_number": shard.log_number,
                 "accounts": shard.accounts,
                 "last_time": shard.last_time,
+                "final_height": shard.final_height,
+                "verified_height": shard.verified_height,
             }
             for shard in answer.shards
         ],
+        "relay": asdict(answer.relay) if answer.relay is not None else None,
     }

@@ -22,6 +22,7 @@ __all__ = [
     "json_option",
     "ledger_option",
     "network_option",
+    "suite_option",
     "timeout_option",
 ]
 
@@ -90,6 +91,12 @@ def timeout_option(function: Function) -> Function:
     kind = click.FloatRange(min=0.1, max=3600)
     text = "Give up after this many seconds without an answer."
     return click.option("--timeout-s", type=kind, default=10.0, show_default=True, help=text)(function)
+
+
+def suite_option(text: str) -> Callable[[Function], Function]:
+    """Add --suite, how a key signs."""
+    suites = click.Choice(["ed25519", "sm2", "p256"])
+    return click.option("--suite", type=suites, default="ed25519", show_default=True, help=text)
 
 
 def as_option(default: str) -> Callable[[Function], Function]:

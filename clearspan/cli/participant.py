@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clearspan.cli.options import as_option, json_option, ledger_option, network_option, timeout_option
+from clearspan.cli.options import as_option, json_option, ledger_option, network_option, suite_option, timeout_option
 from clearspan.cli.output import Output
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def command() -> None:
 @ledger_option()
 @click.option("--name", required=True, help="BIC or short name, at most 16 characters.")
 @click.option("--issuer", is_flag=True, help="The ledger's issuer: two issuer keys, and the account it issues from.")
-@click.option(
-    "--suite", type=click.Choice(["ed25519", "sm2"]), default="ed25519", show_default=True, help="Of its account key."
-)
+@suite_option("Of its account key.")
 @click.option("--accounts-max", type=click.IntRange(1), default=2**32 - 1, help="Quota of accounts on each shard.")
 @click.option("--keys-max", type=click.IntRange(1), default=2**32 - 1, help="Quota of keys.")
 @as_option("operator")
@@ -75,7 +73,7 @@ def add(
         chosen,
         name,
         issuer=issuer,
-        suite=SigningSuite.ED25519 if suite == "ed25519" else SigningSuite.SM2,
+        suite=SigningSuite[suite.upper()],
         accounts_max=accounts_max,
         keys_max=keys_max,
     )

@@ -26,6 +26,7 @@ USAGE: Final = 2
 _COMMANDS: Final = {
     "init": ("clearspan.cli.init:command", "Make the folder of a development network."),
     "node": ("clearspan.cli.node:command", "Run a node, or ask how nodes stand."),
+    "validator": ("clearspan.cli.validator:command", "Run a validator, or ask how validators stand."),
     "participant": ("clearspan.cli.participant:command", "Add institutions and list them."),
     "key": ("clearspan.cli.key:command", "Register new keys and replace old ones."),
     "account": ("clearspan.cli.account:command", "Open, show, freeze and close accounts."),
@@ -35,6 +36,7 @@ _COMMANDS: Final = {
     "transfer": ("clearspan.cli.transfer:command", "Make one transfer."),
     "receipt": ("clearspan.cli.receipt:command", "Fetch the proof of a decision, or check one offline."),
     "audit": ("clearspan.cli.audit:command", "Re-execute a stopped node's log and compare everything."),
+    "evidence": ("clearspan.cli.evidence:command", "Compare validators' chains; name who lied if they differ."),
     "load": ("clearspan.load:command", "Generate load and measure it."),
     "demo": ("clearspan.demo:command", "Run a cluster, settle, kill a node, audit."),
     "simulate": ("clearspan.simulation.command:command", "Simulate domains under faults, from seeds."),

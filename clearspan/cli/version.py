@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -30,7 +31,7 @@ _FORMATS = {
 
 
 @click.command("version")
-@click.option("--verbose", is_flag=True, help="Also kernel variant, formats and libraries.")
+@click.option("--verbose", is_flag=True, help="Also kernels, formats and libraries.")
 @json_option
 def command(verbose: bool, as_json: bool) -> None:
     """Say which version this is; with --verbose also of what it is made."""
@@ -38,19 +39,65 @@ def command(verbose: bool, as_json: bool) -> None:
     document: dict[str, object] = {"version": __version__}
     output.line(f"clearspan {__version__}")
     if verbose:
-        from native.signatures import kernel_variant
-
+        kernels = _kernels()
         document |= {
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "kernel": kernel_variant(),
+            "kernel": kernels.used,
+            "kernels": {
+                "built": kernels.built,
+                "cpu": kernels.cpu,
+                "key_bytes": kernels.key_bytes,
+                "table_bytes": kernels.table_bytes,
+                "table_bytes_max": kernels.table_bytes_max,
+            },
             "formats": _FORMATS,
             "libraries": {name: _version_of(name) for name in _LIBRARIES},
         }
-        output.line(f"python {platform.python_version()} on {platform.machine()}, kernel variant {kernel_variant()}")
+        output.line(f"python {platform.python_version()} on {platform.machine()}, kernel variant {kernels.used}")
+        output.line(
+            f"kernel variants built: {', '.join(kernels.built)}; the CPU offers {', '.join(kernels.cpu) or 'none'}"
+        )
+        output.line("bytes of a registered key: " + _sizes(kernels.key_bytes))
+        output.line(f"bytes of its table: {_sizes(kernels.table_bytes)}; all tables at most {kernels.table_bytes_max}")
         output.line("formats: " + ", ".join(f"{name} {number}" for name, number in _FORMATS.items()))
         output.line("libraries: " + ", ".join(f"{name} {_version_of(name)}" for name in _LIBRARIES))
     output.document(document)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernels:
+    """What verifies signatures here: variants by name, sizes in bytes by the name of the suite."""
+
+    used: str
+    built: tuple[str, ...]
+    cpu: tuple[str, ...]
+    key_bytes: dict[str, int]
+    table_bytes: dict[str, int]
+    table_bytes_max: int
+
+
+def _kernels() -> _Kernels:
+    from native import signatures
+
+    suites = {
+        "ed25519": signatures.SUITE_ED25519,
+        "sm2": signatures.SUITE_SM2,
+        "p256": signatures.SUITE_P256,
+    }
+    registry = signatures.KeyRegistry
+    return _Kernels(
+        used=signatures.kernel_variant(),
+        built=signatures.kernel_variants(),
+        cpu=signatures.cpu_features(),
+        key_bytes={name: registry.bytes_per_key(suite) for name, suite in suites.items()},
+        table_bytes={name: registry.table_bytes_per_key(suite) for name, suite in suites.items()},
+        table_bytes_max=signatures.TABLE_BYTES_MAX,
+    )
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
 
 
 def _version_of(name: str) -> str:

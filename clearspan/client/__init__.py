@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from clearspan.client.asynchronous import AsyncClient
 from clearspan.client.core import RetryPolicy
+from clearspan.client.finality import ProvenBalance, ProvenReceipt
 from clearspan.client.results import (
     AccountView,
     AdminResult,
     BatchResult,
     NetworkStatus,
+    RelayView,
     Result,
     ShardView,
     StatementPage,
@@ -34,7 +36,10 @@ __all__ = [
     "Client",
     "ClientError",
     "NetworkStatus",
+    "ProvenBalance",
+    "ProvenReceipt",
     "Refused",
+    "RelayView",
     "Result",
     "RetryPolicy",
     "ShardView",

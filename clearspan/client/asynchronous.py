@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from clearspan.client.core import Attempt, ClientCore, Network, RetryPolicy, Steps, StreamCore
+from clearspan.client.finality import FinalityCore
 from clearspan.client.transport import CHANNEL_OPTIONS, CLOSED, method_path, refusal_of_error
 from clearspan.pki import TlsFiles, channel_credentials
 from clearspan.roles import Rpc
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from clearspan.client.finality import ProvenBalance, ProvenReceipt
     from clearspan.client.results import (
         AccountView,
         AdminResult,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from engine.block import Decision, DecisionProof
     from engine.header import SignedHeader
     from engine.record import Transfer
+    from engine.validators import ValidatorSet
 
     _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 
@@ -71,6 +74,7 @@ class AsyncClient:
         """
         policy = policy if policy is not None else RetryPolicy()
         self._core = ClientCore(target, policy, time.monotonic, genesis_hash, block_keys)
+        self._finality = FinalityCore(self._core, time.monotonic)
         self._channel = grpc.aio.secure_channel(target, channel_credentials(credentials), options=CHANNEL_OPTIONS)
         self._methods: dict[Rpc, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {
             rpc: self._channel.unary_unary(method_path(rpc)) for rpc in Rpc
@@ -165,6 +169,24 @@ class AsyncClient:
         Raises Refused (not_found) until its block is sealed, VerificationFailed for a proof that does not hold.
         """
         return await self._drive(self._core.decision_proof(digest))
+
+    async def receipt(
+        self, digest: bytes, *, payee: bool = False, wait_s: float = 30.0, verified: bool = False
+    ) -> ProvenReceipt:
+        """Return the verified receipt of a record by its digest: the payer's, or the payee's (money that arrived).
+
+        Waits until it is final, at most wait_s; with verified, until validators have re-executed it. Raises Refused
+        (not_found) after that, VerificationFailed for one that does not hold.
+        """
+        return await self._drive(self._finality.receipt(digest, payee=payee, wait_s=wait_s, verified=verified))
+
+    async def balance_receipt(self, account: int, *, wait_s: float = 30.0, verified: bool = False) -> ProvenBalance:
+        """Return the verified receipt of an account as the next block leaves it. Waits and raises as receipt does."""
+        return await self._drive(self._finality.balance_receipt(account, wait_s=wait_s, verified=verified))
+
+    async def validators(self) -> ValidatorSet:
+        """Return the newest validator set, each change since the genesis proven: what a receipt is checked with."""
+        return await self._drive(self._finality.validators())
 
     async def blocks(self, shard: int, *, from_height: int = 1, follow: bool = False) -> AsyncIterator[SignedHeader]:
         """Iterate over a shard's headers, each verified and the child of the one before; with follow, wait for more.

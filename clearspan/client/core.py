@@ -315,6 +315,11 @@ class ClientCore:
             raise VerificationFailed("header", str(error)) from error
         return header
 
+    def call(self, rpc: Rpc, content: bytes, kind: type[Reply]) -> Steps[Reply]:
+        """Make any unary call; the same bytes until they are answered."""
+        reply, _ = yield from self._send(rpc, content, kind)
+        return reply
+
     def _ask(self, rpc: Rpc, request: Message, kind: type[Reply]) -> Steps[tuple[Reply, int]]:
         return self._send(rpc, request.SerializeToString(), kind)
 

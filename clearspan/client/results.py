@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from engine.genesis import GenesisLedger
 
 __all__ = [
+    "NOT_FOUND",
     "AccountView",
     "AdminResult",
     "BatchResult",
     "NetworkStatus",
+    "RelayView",
     "Result",
     "ShardView",
     "StatementPage",
@@ -42,6 +44,8 @@ __all__ = [
     "transfer_views",
 ]
 
+NOT_FOUND: Final = "not_found"
+"""The name of the refusal of what is not there, or not yet."""
 _REPEATS: Final = (int(ResultCode.EXISTS), int(ResultCode.ID_ALREADY_FAILED))
 _VIEW_MISSING, _VIEW_WHOLE = 0, 1
 _KIND_CREDIT: Final = 2
@@ -207,7 +211,8 @@ class AccountView:
 class TransferView:
     """A decision and where it stands: of a transfer, or of a credit that arrived from another shard (docs/spec/05).
 
-    code is 0 for a credit of which the node's index keeps only that it arrived.
+    code is 0 for a credit of which the node's index keeps only that it arrived. durability is the node's word of now:
+    synced, final or verified; a receipt proves it.
     """
 
     body: Transfer | Credit
@@ -217,6 +222,7 @@ class TransferView:
     shard: int
     number: int
     index: int
+    durability: str = "unspecified"
 
     @property
     def arrived(self) -> bool:
@@ -251,6 +257,19 @@ class ShardView:
     log_number: int
     accounts: int
     last_time: int
+    final_height: int = 0
+    verified_height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RelayView:
+    """The relay as a node has verified it: height, relay time (ns), what its shards consumed, whom it follows."""
+
+    height: int
+    time: int
+    consumed_height: int
+    set_id: int
+    following: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +283,37 @@ class NetworkStatus:
     shards: tuple[ShardView, ...]
     software: str
     uptime_ms: int
+    relay: RelayView | None = None
 
     @classmethod
     def of_reply(cls, reply: clearspan_pb2.GetStatusReply) -> NetworkStatus:
         """Read a reply."""
         shards = tuple(
-            ShardView(each.shard, each.height, each.log_number, each.accounts, each.last_time) for each in reply.shards
+            ShardView(
+                each.shard,
+                each.height,
+                each.log_number,
+                each.accounts,
+                each.last_time,
+                each.final_height,
+                each.verified_height,
+            )
+            for each in reply.shards
         )
-        durability = durability_name(reply.durability)
-        return cls(reply.domain, reply.network, reply.genesis_hash, durability, shards, reply.software, reply.uptime_ms)
+        relay = None
+        if reply.HasField("relay"):
+            found = reply.relay
+            relay = RelayView(found.height, found.time, found.consumed_height, found.set_id, found.following)
+        return cls(
+            reply.domain,
+            reply.network,
+            reply.genesis_hash,
+            durability_name(reply.durability),
+            shards,
+            reply.software,
+            reply.uptime_ms,
+            relay,
+        )
 
 
 def refused(refusal: Refusal) -> Refused:
@@ -311,6 +352,7 @@ def transfer_views(columns: clearspan_pb2.TransferColumns) -> list[TransferView]
         _column(columns.shards, "<u4", count).tolist(),
         _column(columns.numbers, "<u8", count).tolist(),
         _column(columns.indexes, "<u4", count).tolist(),
+        map(durability_name, columns.durability or bytes(count)),
         strict=True,
     )
     kinds = _column(columns.kinds, "u1", count).tolist()

@@ -11,6 +11,7 @@ import grpc
 
 from clearspan.client.asynchronous import STATEMENT_PAGE, STREAM_WINDOW
 from clearspan.client.core import Attempt, ClientCore, Network, RetryPolicy, Steps, StreamCore
+from clearspan.client.finality import FinalityCore
 from clearspan.client.transport import CHANNEL_OPTIONS, CLOSED, method_path, refusal_of_error
 from clearspan.pki import TlsFiles, channel_credentials
 from clearspan.roles import Rpc
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from clearspan.client.finality import ProvenBalance, ProvenReceipt
     from clearspan.client.results import (
         AccountView,
         AdminResult,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from engine.block import Decision, DecisionProof
     from engine.header import SignedHeader
     from engine.record import Transfer
+    from engine.validators import ValidatorSet
 
 __all__ = ["Client"]
 
@@ -58,6 +61,7 @@ class Client:
         """Prepare a channel to host:port; nothing is sent yet. Arguments and errors are those of AsyncClient."""
         policy = policy if policy is not None else RetryPolicy()
         self._core = ClientCore(target, policy, time.monotonic, genesis_hash, block_keys)
+        self._finality = FinalityCore(self._core, time.monotonic)
         self._channel = grpc.secure_channel(target, channel_credentials(credentials), options=CHANNEL_OPTIONS)
         self._methods: dict[Rpc, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {
             rpc: self._channel.unary_unary(method_path(rpc)) for rpc in Rpc
@@ -181,6 +185,20 @@ class Client:
     def decision_proof(self, digest: bytes) -> tuple[DecisionProof, Decision]:
         """Return the verified proof of a decision and what it proves; as AsyncClient.decision_proof."""
         return self._drive(self._core.decision_proof(digest))
+
+    def receipt(
+        self, digest: bytes, *, payee: bool = False, wait_s: float = 30.0, verified: bool = False
+    ) -> ProvenReceipt:
+        """Return the verified receipt of a record, once it is final; as AsyncClient.receipt."""
+        return self._drive(self._finality.receipt(digest, payee=payee, wait_s=wait_s, verified=verified))
+
+    def balance_receipt(self, account: int, *, wait_s: float = 30.0, verified: bool = False) -> ProvenBalance:
+        """Return the verified receipt of an account; as AsyncClient.balance_receipt."""
+        return self._drive(self._finality.balance_receipt(account, wait_s=wait_s, verified=verified))
+
+    def validators(self) -> ValidatorSet:
+        """Return the newest validator set, each change since the genesis proven: what a receipt is checked with."""
+        return self._drive(self._finality.validators())
 
     def blocks(self, shard: int, *, from_height: int = 1, follow: bool = False) -> Iterator[SignedHeader]:
         """Iterate over a shard's headers, each verified and the child of the one before; as AsyncClient.blocks."""

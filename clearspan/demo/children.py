@@ -79,13 +79,13 @@ def run_to_end(work: Coroutine[Any, Any, None]) -> None:
 class Child:
     """One process in a group of its own; use it in a ``with`` block, after which the whole group is gone."""
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
-        """Start this Python with the arguments; standard error goes to the log."""
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, *, before: Sequence[str] = ()) -> None:
+        """Start this Python with the arguments, run by the command ``before`` if there is one; errors go to the log."""
         self.name = name
         self._log = log
         with log.open("ab") as errors:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, *arguments],
+                [*before, sys.executable, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -25,6 +25,7 @@ from clearspan.demo.children import end_with_parent, run_to_end, say
 from clearspan.demo.files import settle_files
 from clearspan.demo.kinds import KindsScript
 from clearspan.demo.plan import EXAMPLES, DemoPlan
+from clearspan.demo.receipts import fetch_receipts
 from clearspan.errors import ClearspanError
 from clearspan.iso20022 import read_directory
 from clearspan.keys import ScryptCost
@@ -119,6 +120,9 @@ class _Client:
             elapsed_ns = time.monotonic_ns() - began
             say("phase", title="waiting for an expiry")
             await self._each(self._expire)
+            say("phase", title="waiting for finality, fetching receipts")
+            for each in self._domains:
+                await self._final(each)
             self._report(elapsed_ns)
 
     async def _each(self, work: object) -> None:
@@ -242,6 +246,22 @@ class _Client:
             await asyncio.sleep(_EXPIRY_POLL_S)
         await self._step(domain, domain.script.late_post())
         say("expired", domain=domain.number)
+
+    async def _final(self, domain: _Domain) -> None:
+        """Pay until it is final, one ledger after the other, so that the times are of finality and not of waiting."""
+        assert domain.script is not None
+
+        async def submit(step: Step) -> None:
+            await self._step(domain, step)
+
+        found = await fetch_receipts(domain.desk, domain.script, self._work, submit)
+        say(
+            "final",
+            domain=domain.number,
+            settled_ms=found.settled_ms,
+            final_ms=found.final_ms,
+            relay_height=found.relay_height,
+        )
 
     def _report(self, elapsed_ns: int) -> None:
         keys = {

@@ -17,6 +17,7 @@ from clearspan.demo.conductor import run_demo, workspace
 from clearspan.demo.keeping import leave_running, next_commands
 from clearspan.demo.plan import TRANSFERS_DEFAULT, TRANSFERS_MIN, DemoPlan
 from clearspan.demo.progress import DemoProgress
+from clearspan.demo.verifying import write_page
 from clearspan.network import Network
 
 if TYPE_CHECKING:
@@ -57,13 +58,16 @@ def command(*, transfers: int, keep: bool, directory: Path | None, quiet: bool, 
             with DemoProgress(quiet=quiet) as progress:
                 report = run_demo(plan, path, progress)
             network = Network.load(path / "network") if keep else None
+            page = write_page(network, path / "client", path) if network is not None else None
             processes = leave_running(network) if network is not None else []
         except BaseException:
             end_children()
             raise
-    commands = next_commands(network, processes)
+    commands = next_commands(network, processes, page)
     if as_json:
-        kept = {"network": str(network.path), "processes": processes} if network is not None else {}
+        kept = {}
+        if network is not None:
+            kept = {"network": str(network.path), "processes": processes, "page": str(page)}
         click.echo(json.dumps({**report.encode(), **kept}))
     else:
         report.print(console)

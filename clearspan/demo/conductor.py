@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from clearspan.cluster import Cluster, create_network
 from clearspan.demo.checker import Findings
 from clearspan.demo.children import Child, ChildFailed
-from clearspan.demo.report import DemoReport, KillReport, LedgerLine
+from clearspan.demo.report import DemoReport, FinalityReport, KillReport, LedgerLine
+from clearspan.demo.verifying import CheckedReceipts, check_receipts
 from clearspan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class _Load:
     at_kill: Counter[int] | None = None
     at_restart: Counter[int] | None = None
     recovered_in_ms: int = 0
+    validator: int = 0
+    """The validator that was killed, by its participant number; 0 before."""
+    validator_killed_at: int = 0
+    """When, ns."""
 
 
 @contextmanager
@@ -109,24 +114,27 @@ def run_demo(plan: DemoPlan, path: Path, progress: DemoProgress, hooks: DemoHook
     work = path / "client"
     work.mkdir()
     stage = Stage(network, work)
-    progress.step("starting the nodes")
-    with Cluster(network) as cluster:
-        load, files, done = _client(plan, stage, cluster, progress)
+    progress.step("starting validators and nodes")
+    with Cluster(network, validators=plan.validators) as cluster:
+        load, files, finals, done = _client(plan, stage, cluster, progress)
         hooks.before_check(stage)
         progress.step("reading everything back")
         findings = _check(stage)
-        progress.step("stopping the nodes")
+        progress.step("checking receipts without a network")
+        checked = check_receipts(network, work, cluster.address(plan.killed))
+        progress.step("stopping nodes and validators")
     hooks.before_audit(stage)
     progress.step("auditing the stopped logs")
     audits = _audit(stage)
-    return _Accounts(plan, network, load, files, done, findings, audits).report(began, progress.phases_ms)
+    heard = _Accounts(plan, network, load, files, finals, done, findings, checked, audits)
+    return heard.report(began, progress.phases_ms)
 
 
 def _client(
     plan: DemoPlan, stage: Stage, cluster: Cluster, progress: DemoProgress
-) -> tuple[_Load, list[dict[str, Any]], dict[str, Any]]:
-    """Run the client to its end, and kill and restart one node while its load is on its way."""
-    load, files, done = _Load(), [], {}
+) -> tuple[_Load, list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """Run the client to its end; kill and restart one node while its load is on its way, then kill a validator."""
+    load, files, finals, done = _Load(), [], [], {}
     names = {domain.domain: domain.ledgers[0].currency for domain in stage.network.genesis.domains}
     arguments = [
         "-m",
@@ -147,12 +155,14 @@ def _client(
                     load.answered[domain] = answered
                     progress.load(names[domain], answered, of)
                     _kill_and_restart(plan, load, cluster, progress, names)
+                case {"event": "final"}:
+                    finals.append(event)
                 case {"event": "done"}:
                     done = event
     if not done:
         raise ChildFailed("client", 0, "it ended without a word")
     (stage.work / "sm2.json").write_text(json.dumps(done["sm2_key_ids"]), encoding="utf-8")
-    return load, files, done
+    return load, files, finals, done
 
 
 def _kill_and_restart(
@@ -181,6 +191,11 @@ def _restart(plan: DemoPlan, load: _Load, cluster: Cluster, progress: DemoProgre
     cluster.restart(plan.killed)
     load.recovered_in_ms = (time.monotonic_ns() - started) // 1_000_000
     progress.note(f"the {names[plan.killed]} node is back after {load.recovered_in_ms:,} ms")
+    # The one that every node follows first: all of them have to find another one.
+    load.validator = cluster.validators.participants[0]
+    cluster.validators.kill(load.validator, signal.SIGKILL)
+    load.validator_killed_at = time.time_ns()
+    progress.note(f"killed validator {load.validator} with SIGKILL, for good")
 
 
 def _check(stage: Stage) -> dict[int, Findings]:
@@ -235,8 +250,10 @@ class _Accounts:
     network: Network
     load: _Load
     files: list[dict[str, Any]]
+    finals: list[dict[str, Any]]
     done: dict[str, Any]
     findings: dict[int, Findings]
+    checked: CheckedReceipts
     audits: dict[int, dict[str, Any] | str]
 
     def report(self, began: int, phases_ms: dict[str, int]) -> DemoReport:
@@ -258,6 +275,7 @@ class _Accounts:
             load_settled=sum(each.load_settled for each in found),
             load_elapsed_ms=self.done["load_elapsed_ns"] // 1_000_000,
             kill=self._kill(),
+            finality=self._finality(),
             elapsed_ms=(time.monotonic_ns() - began) // 1_000_000,
             phases_ms=phases_ms,
         )
@@ -299,8 +317,25 @@ class _Accounts:
             recovered_in_ms=load.recovered_in_ms,
         )
 
+    def _finality(self) -> FinalityReport:
+        settled = sorted(each for event in self.finals for each in event["settled_ms"])
+        final = sorted(each for event in self.finals for each in event["final_ms"])
+        checked, killed_at = self.checked, self.load.validator_killed_at
+        return FinalityReport(
+            finalized_height=max((event["relay_height"] for event in self.finals), default=0),
+            receipts_verified=len(checked.states),
+            states=dict(sorted(Counter(checked.states).items())),
+            isolation=checked.isolation,
+            validators=self.plan.validators,
+            killed=self.load.validator,
+            after_kill=sum(time_ > killed_at for time_ in checked.relay_times) if killed_at else 0,
+            settled_p50_ms=settled[len(settled) // 2] if settled else 0,
+            final_p50_ms=final[len(final) // 2] if final else 0,
+            final_max_ms=final[-1] if final else 0,
+        )
+
     def _problems(self, report: DemoReport) -> list[str]:
-        problems = []
+        problems = list(self.checked.problems)
         for line in report.ledgers:
             audit = self.audits[line.domain]
             if line.lost:
@@ -322,4 +357,9 @@ class _Accounts:
             problems.append(f"{report.repeated} payments were answered `exists` where one was sent twice")
         if self.load.at_kill is None:
             problems.append("no node was killed")
+        finality = report.finality
+        if finality.receipts_verified != self.plan.receipts:
+            problems.append(f"{finality.receipts_verified} receipts hold where {self.plan.receipts} are due")
+        if not finality.killed or finality.after_kill != finality.receipts_verified:
+            problems.append(f"{finality.after_kill} receipts became final after a validator was killed")
         return problems

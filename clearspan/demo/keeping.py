@@ -1,4 +1,4 @@
-"""The nodes of a demonstration that is kept: started anew as processes that outlive it, and what to try with them."""
+"""A demonstration that is kept: validators and nodes started anew as processes that outlive it, and what to try."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from clearspan.demo.children import ChildFailed
 from clearspan.iso20022 import format_account
+from clearspan.validator.folder import validator_config, validator_entries
 
 if TYPE_CHECKING:
     from clearspan.network import Network
@@ -21,23 +22,29 @@ __all__ = ["leave_running", "next_commands"]
 
 
 def leave_running(network: Network) -> list[int]:
-    """Start every node of a network as a process of its own session; return the process ids.
+    """Start every validator and node of a network as a process of its own session; return the process ids.
 
-    They go on from their logs, until somebody ends them. Raises ChildFailed; then none runs.
+    They go on from their chains and logs, until somebody ends them. Raises ChildFailed; then none runs.
     """
+    wanted = [
+        (f"validator {each.participant}", "validator", validator_config(network, each.participant))
+        for each in validator_entries(network)
+    ]
+    wanted += [
+        (f"node {domain.name}", "node", network.node_config(domain.domain)) for domain in network.genesis.domains
+    ]
     processes: list[tuple[str, subprocess.Popen[bytes]]] = []
     try:
-        for domain in network.genesis.domains:
-            command = [sys.executable, "-m", "clearspan", "node", "run", "--config"]
-            with (network.node_folder(domain.domain) / "node.log").open("ab") as errors:
+        for name, noun, config in wanted:
+            with config.with_name(f"{noun}.log").open("ab") as errors:
                 process = subprocess.Popen(  # noqa: S603 - our own program
-                    [*command, str(network.node_config(domain.domain))],
+                    [sys.executable, "-m", "clearspan", noun, "run", "--config", str(config)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     start_new_session=True,
                 )
-            processes.append((domain.name, process))
+            processes.append((name, process))
         for name, process in processes:
             _await_ready(name, process)
     except BaseException:
@@ -53,10 +60,10 @@ def _await_ready(name: str, process: subprocess.Popen[bytes]) -> None:
     assert process.stdout is not None
     with process.stdout as out:
         if not out.readline():
-            raise ChildFailed(f"node {name}", process.wait(), "it did not become ready: read its node.log")
+            raise ChildFailed(name, process.wait(), "it did not become ready: read its log")
 
 
-def next_commands(network: Network | None, processes: list[int]) -> list[str]:
+def next_commands(network: Network | None, processes: list[int], page: Path | None = None) -> list[str]:
     """Return commands to try next: on the network that is kept, or how to keep one."""
     program = _program()
     if network is None:
@@ -71,8 +78,12 @@ def next_commands(network: Network | None, processes: list[int]) -> list[str]:
         f"{program} ledger show {place}",
         f"{program} account show {payer} {place}",
         f"{program} transfer --from {payer} --to {payee} --ledger {ledger} --amount 12.50 {place}",
+        f"{program} receipt get --balance {payer} --domain {domain.name} --out balance.receipt {place}",
+        f"{program} receipt verify balance.receipt {place}        needs the genesis and no network",
+        *([f"open {page} in a browser        the page checks a receipt by itself"] if page is not None else []),
+        f"{program} validator status {place}",
         f"{program} load --ledger {ledger} --transfers 20000 {place}",
-        f"kill {' '.join(map(str, processes))}        stop the nodes; then: {program} audit {place}",
+        f"kill {' '.join(map(str, processes))}        stop nodes and validators; then: {program} audit {place}",
     ]
 
 

@@ -76,6 +76,11 @@ class KindsScript:
         """Return a post of the hold that has expired by then."""
         return Step("a post that comes too late", (self._end(self._expiring, TransferKind.POST),), ("pending_expired",))
 
+    def payment(self) -> Step:
+        """Return a plain payment to an account on another shard; a new one each time."""
+        transfer = self._transfer(self._near[0], self._far, TransferKind.PLAIN)
+        return Step("a payment to another shard", (transfer,), ("created_in_transit",))
+
     def _holds(self) -> Step:
         first, second, third, _ = self._near[:4]
         post_by_payee = TransferFlag.PAYEE_MAY_POST | TransferFlag.PAYER_MAY_VOID

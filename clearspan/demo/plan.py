@@ -15,6 +15,7 @@ from typing import Final, Self
 
 import clearspan
 from clearspan.cluster import DEFAULT_CURRENCIES
+from clearspan.demo.receipts import FORMS
 from clearspan.errors import ConfigError
 
 __all__ = ["EXAMPLES", "TRANSFERS_DEFAULT", "TRANSFERS_MIN", "DemoPlan"]
@@ -42,6 +43,8 @@ class DemoPlan:
     """The domain whose node is killed."""
     kill_at_percent: int = 25
     """How much of that domain's load is answered when it is killed."""
+    validators: int = 4
+    """Validators of the relay, one of which is killed and stays away."""
     seed: int = 20_022
     banks: int = 4
     keys_per_bank: int = 8
@@ -69,6 +72,11 @@ class DemoPlan:
         """Read what encode wrote."""
         tree = json.loads(text)
         return cls(**{**tree, "currencies": tuple(tree["currencies"])})
+
+    @property
+    def receipts(self) -> int:
+        """Receipts that must hold: payer's, payee's and a balance on each ledger."""
+        return len(FORMS) * len(self.currencies)
 
     @property
     def per_ledger(self) -> int:

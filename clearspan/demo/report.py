@@ -15,7 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["DemoReport", "KillReport", "LedgerLine"]
+__all__ = ["DemoReport", "FinalityReport", "KillReport", "LedgerLine"]
 
 VERIFICATION_FAILED = 4
 
@@ -82,6 +82,39 @@ class KillReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class FinalityReport:
+    """What became final, and who was convinced of it without a network; times in ms, as the client had them.
+
+    ``states``: how many receipts are final and anchored, how many final and verified. ``after_kill``: those of relay
+    blocks that were agreed after a validator had been killed.
+    """
+
+    finalized_height: int
+    receipts_verified: int
+    states: dict[str, int]
+    isolation: str
+    validators: int
+    killed: int
+    after_kill: int
+    settled_p50_ms: int
+    final_p50_ms: int
+    final_max_ms: int
+
+    def encode(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {
+            "validators": self.validators,
+            "killed": self.killed,
+            "after_kill": self.after_kill,
+            "states": self.states,
+            "isolation": self.isolation,
+            "settled_p50_ms": self.settled_p50_ms,
+            "final_p50_ms": self.final_p50_ms,
+            "final_max_ms": self.final_max_ms,
+        }
+
+
 @dataclass(slots=True)
 class DemoReport:
     """Everything of one run."""
@@ -96,6 +129,7 @@ class DemoReport:
     load_settled: int
     load_elapsed_ms: int
     kill: KillReport
+    finality: FinalityReport
     elapsed_ms: int
     phases_ms: dict[str, int]
     problems: list[str] = field(default_factory=list)
@@ -134,6 +168,8 @@ class DemoReport:
             "conserved": self.conserved,
             "transfers_per_s": self.transfers_per_s,
             "elapsed_s": self.elapsed_ms / 1000,
+            "finalized_height": self.finality.finalized_height,
+            "receipts_verified": self.finality.receipts_verified,
             "recovered_in_ms": self.kill.recovered_in_ms,
             "cross_shard": sum(line.cross_shard for line in self.ledgers),
             "sm2": self.sm2,
@@ -143,6 +179,7 @@ class DemoReport:
             "repeated": self.repeated,
             "load": {"settled": self.load_settled, "elapsed_ms": self.load_elapsed_ms},
             "kill": self.kill.encode(),
+            "finality": self.finality.encode(),
             "ledgers": [line.encode() for line in self.ledgers],
             "phases_ms": self.phases_ms,
             "problems": self.problems,
@@ -178,7 +215,9 @@ class DemoReport:
     def _sentences(self) -> list[str]:
         kinds = ", ".join(f"{count:,} {name}" for name, count in sorted(self.kinds.items()))
         refused = ", ".join(f"{count} {name}" for name, count in self.refused.items()) or "none"
-        kill = self.kill
+        kill, final = self.kill, self.finality
+        states = ", ".join(f"{count} {state}" for state, count in final.states.items()) or "none"
+        without = "in a namespace without a network" if final.isolation == "namespace" else "refusing every socket"
         yes = "yes" if self.conserved else "NO"
         before = f"{kill.already_decided:,} of them had been decided and were paid once"
         return [
@@ -189,6 +228,11 @@ class DemoReport:
             f"Killed     the {kill.currency} node, by SIGKILL, after {kill.answered_before:,} answers of its load",
             f"           the others settled {kill.settled_meanwhile:,}; it was back in {kill.recovered_in_ms:,} ms",
             f"           {kill.sent_again:,} sent again, the same bytes; {before}",
+            f"Final      relay block {final.finalized_height:,} by {final.validators} validators, one of them killed",
+            f"           a payment was durable after {final.settled_p50_ms} ms and final after {final.final_p50_ms} ms",
+            f"           (median; {final.final_max_ms} ms at most), seal and agreement of the validators included",
+            f"Receipts   {final.receipts_verified} of payers, payees and balances convince a process {without}",
+            f"           ({states})",
             f"Lost       {self.acknowledged_lost:,} of what was acknowledged",
             f"Conserved  {yes}: all logs executed again from the first record, every signature checked again",
             f"Speed      {self.transfers_per_s:,} signed and durable transfers a second, kill and restart included",

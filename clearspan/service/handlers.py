@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from clearspan.roles import Rpc
 from clearspan.service.calls import parse
+from clearspan.service.finality import FinalityHandlers, durability_now, relay_standing
 from clearspan.service.requests import (
     ACCOUNT_ID_BYTES,
     ADMIN_COUNT_MAX,
@@ -84,6 +85,7 @@ class SettlementHandlers:
             Rpc.GET_DECISION_PROOF: self.get_decision_proof,
             Rpc.GET_STATUS: self.get_status,
             Rpc.GET_GENESIS: self.get_genesis,
+            **FinalityHandlers(self.node, self.limits).unary(),
         }
 
     async def drain(self) -> None:
@@ -166,7 +168,7 @@ class SettlementHandlers:
         entries = await self.node.lookup_transfers(request.digests)
         visible = [entry if entry is not None and _sees(call, entry) else None for entry in entries]
         return clearspan_pb2.LookupTransfersReply(
-            transfers=transfer_columns(visible),
+            transfers=transfer_columns(visible, self._rests_on()),
             found=bytes(entry is not None for entry in visible),
         ).SerializeToString()
 
@@ -190,7 +192,7 @@ class SettlementHandlers:
         except (ValueError, struct.error) as error:
             raise refuse(ResultCode.BATCH_MALFORMED, "after is no cursor of this statement") from error
         call.notes["count"] = len(entries)
-        reply = clearspan_pb2.StatementReply(transfers=transfer_columns(entries), next=following)
+        reply = clearspan_pb2.StatementReply(transfers=transfer_columns(entries, self._rests_on()), next=following)
         return reply.SerializeToString()
 
     async def get_decision_proof(self, call: Call, content: bytes) -> bytes:
@@ -208,7 +210,8 @@ class SettlementHandlers:
     async def get_status(self, call: Call, content: bytes) -> bytes:  # noqa: ARG002 - the table's shape
         """How the node stands."""
         check_version(parse(clearspan_pb2.GetStatusRequest, content).version)
-        status = self.node.status()
+        status, finality = self.node.status(), self.node.finality
+        standing = finality.standing if finality is not None else None
         return clearspan_pb2.GetStatusReply(
             domain=status.domain,
             network=self.node.genesis.network,
@@ -221,6 +224,8 @@ class SettlementHandlers:
                     log_number=shard.log_number,
                     accounts=shard.accounts,
                     last_time=shard.last_time,
+                    final_height=standing.shards[shard.shard].final.height if standing is not None else 0,
+                    verified_height=standing.shards[shard.shard].verified.height if standing is not None else 0,
                 )
                 for shard in status.shards
             ],
@@ -229,6 +234,7 @@ class SettlementHandlers:
             queued_bytes=status.queued_bytes,
             refusing=status.refusing,
             uptime_ms=(time.monotonic_ns() - self._started_ns) // _NS_PER_MS,
+            relay=relay_standing(standing) if standing is not None else None,
         ).SerializeToString()
 
     async def get_genesis(self, call: Call, content: bytes) -> bytes:  # noqa: ARG002 - the table's shape
@@ -253,6 +259,23 @@ class SettlementHandlers:
             sent += 1
             call.notes["count"] = sent
 
+    async def follow_log(self, call: Call, content: bytes) -> None:
+        """Write durable log records of a shard, read in a thread, at the reader's pace."""
+        request = parse(clearspan_pb2.FollowLogRequest, content)
+        self._check(request)
+        if request.shard not in self._shards:
+            raise refuse(ResultCode.NOT_FOUND, f"this node has no shard {request.shard}")
+        if request.from_number < 1:
+            raise refuse(ResultCode.BATCH_MALFORMED, "from_number is at least 1")
+        call.notes.update(shard=request.shard, from_number=request.from_number)
+        sent = 0
+        async for part in self.node.log_parts(request.shard, request.from_number, follow=request.follow):
+            reply = clearspan_pb2.FollowLogReply(records=part.data, continued=part.continued).SerializeToString()
+            async with asyncio.timeout(self.limits.stream_write_ms / 1000):
+                await call.context.write(reply)
+            sent += len(part.data)
+            call.notes["bytes"] = sent
+
     def _check(
         self,
         request: clearspan_pb2.AdministerRequest
@@ -260,10 +283,16 @@ class SettlementHandlers:
         | clearspan_pb2.LookupTransfersRequest
         | clearspan_pb2.StatementRequest
         | clearspan_pb2.GetDecisionProofRequest
-        | clearspan_pb2.StreamBlocksRequest,
+        | clearspan_pb2.StreamBlocksRequest
+        | clearspan_pb2.FollowLogRequest,
     ) -> None:
         check_version(request.version)
         check_domain(request.domain, self.node.domain)
+
+    def _rests_on(self) -> Callable[[TransferEntry], int]:
+        """Return what says how durable a decision is: synced by this node, final, or verified."""
+        finality = self.node.finality
+        return durability_now(self._durability, finality.standing if finality is not None else None)
 
     async def _hand_over(self, call: Call, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Run the node's work as a task of its own, which no cancelled call takes down."""

@@ -17,7 +17,7 @@ from engine.types import ACCOUNT_BYTES, HASH_BYTES, RECORD_BYTES, AdminType, Tra
 from native.codes import ResultCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
@@ -121,9 +121,11 @@ def account_columns(accounts: bytes, whole: NDArray[np.bool_]) -> tuple[bytes, b
     return leaves.tobytes(), views.tobytes()
 
 
-def transfer_columns(entries: Sequence[TransferEntry | None]) -> clearspan_pb2.TransferColumns:
-    """Return the columns of a reply, a row of zeros for each None."""
-    blank = (bytes(RECORD_BYTES), bytes(HASH_BYTES), 0, 0, 0, 0, 0, 0)
+def transfer_columns(
+    entries: Sequence[TransferEntry | None], durability: Callable[[TransferEntry], int]
+) -> clearspan_pb2.TransferColumns:
+    """Return the columns of a reply, a row of zeros for each None; durability says what an entry rests on now."""
+    blank = (bytes(RECORD_BYTES), bytes(HASH_BYTES), 0, 0, 0, 0, 0, 0, 0)
     rows = [
         (
             entry.record.ljust(RECORD_BYTES, b"\0"),
@@ -134,6 +136,7 @@ def transfer_columns(entries: Sequence[TransferEntry | None]) -> clearspan_pb2.T
             entry.number,
             entry.index,
             entry.kind,
+            durability(entry),
         )
         if entry is not None
         else blank
@@ -141,7 +144,7 @@ def transfer_columns(entries: Sequence[TransferEntry | None]) -> clearspan_pb2.T
     ]
     if not rows:
         return clearspan_pb2.TransferColumns()
-    records, digests, codes, times, shards, numbers, indexes, kinds = zip(*rows, strict=True)
+    records, digests, codes, times, shards, numbers, indexes, kinds, durabilities = zip(*rows, strict=True)
     return clearspan_pb2.TransferColumns(
         records=b"".join(records),
         digests=b"".join(digests),
@@ -151,6 +154,7 @@ def transfer_columns(entries: Sequence[TransferEntry | None]) -> clearspan_pb2.T
         numbers=np.array(numbers, dtype="<u8").tobytes(),
         indexes=np.array(indexes, dtype="<u4").tobytes(),
         kinds=bytes(kinds),
+        durability=bytes(durabilities),
     )
 
 

@@ -1,14 +1,19 @@
-"""``clearspan simulate``: runs of simulated domains from seeds, and what they reached."""
+"""``clearspan simulate``: runs of simulated domains and relay networks from seeds, and what they reached."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from clearspan.simulation.relay import RelaySimulationFailed, Tally, simulate_relay
 from clearspan.simulation.shards import FAULTS, REACHED, SimulationFailed, simulate_shards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["command"]
 
@@ -27,11 +32,20 @@ def _seeds(context: click.Context, parameter: click.Parameter, text: str) -> ran
 
 
 @click.command("simulate")
-@click.option("--part", type=click.Choice(["shards", "all"]), default="all", show_default=True, help="What to run.")
+@click.option(
+    "--part", type=click.Choice(["shards", "relay", "all"]), default="all", show_default=True, help="What to run."
+)
 @click.option("--seeds", callback=_seeds, default="0:200", show_default=True, help="Seeds, first:last (last excluded).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each part.")
 def command(part: str, seeds: range, *, as_json: bool) -> None:
-    """Simulate domains under faults from seeds; a failing seed prints the line that shows it again."""
+    """Simulate domains and relays under faults from seeds; a failing seed prints the line that shows it again."""
+    parts = _PARTS if part == "all" else (part,)
+    results = [_RUNS[name](seeds, as_json) for name in parts]
+    if any(result["failed"] for result in results):
+        sys.exit(_FAILED_EXIT_CODE)
+
+
+def _shards(seeds: range, as_json: bool) -> dict[str, Any]:
     faults: Counter[str] = Counter()
     decisions: Counter[str] = Counter()
     failed: SimulationFailed | None = None
@@ -47,10 +61,9 @@ def command(part: str, seeds: range, *, as_json: bool) -> None:
         decisions += report.decisions
         transfers += report.transfers
         rounds += report.rounds
-        if not as_json and sys.stderr.isatty():
-            click.echo(f"\rseed {seed}: {transfers} answers, {rounds} rounds", nl=False, err=True)
+        _progress(f"seed {seed}: {transfers} answers, {rounds} rounds", as_json)
     result = {
-        "part": part,
+        "part": "shards",
         "seeds": [seeds.start, seeds.stop],
         "passed": done,
         "failed": None if failed is None else {"seed": failed.seed, "step": failed.step, "what": failed.what},
@@ -60,13 +73,72 @@ def command(part: str, seeds: range, *, as_json: bool) -> None:
         "decisions": dict(sorted(decisions.items())),
         "unreached": sorted({*FAULTS} - {*faults} | {*REACHED} - {*decisions}),
     }
+    lines = [
+        f"{done} of {len(seeds)} seeds passed: {transfers} answers in {rounds} rounds",
+        "faults:    " + _counted(faults),
+        "decisions: " + _counted(decisions),
+    ]
+    return _tell(result, lines, failed, as_json)
+
+
+def _relay(seeds: range, as_json: bool) -> dict[str, Any]:
+    tally = Tally()
+    failed: RelaySimulationFailed | None = None
+    for seed in seeds:
+        try:
+            tally.add(simulate_relay(seed))
+        except RelaySimulationFailed as error:
+            failed = error
+            break
+        _progress(f"seed {seed}: {tally.heights} heights, {tally.messages} messages", as_json)
+    result = {
+        "part": "relay",
+        "seeds": [seeds.start, seeds.stop],
+        "passed": tally.seeds,
+        "failed": None if failed is None else {"seed": failed.seed, "ns": failed.instant, "what": failed.what},
+        "heights": tally.heights,
+        "messages": tally.messages,
+        "settled_ns_max": tally.settled_ns_max,
+        "sizes": {str(count): seeds for count, seeds in sorted(tally.sizes.items())},
+        "faults": dict(sorted(tally.faults.items())),
+        "lies": dict(sorted(tally.lies.items())),
+        "states": dict(sorted(tally.states.items())),
+        "refused": dict(sorted(tally.refused.items())),
+        "dropped": dict(sorted(tally.dropped.items())),
+        "unreached": tally.unreached,
+    }
+    lines = [
+        (
+            f"{tally.seeds} of {len(seeds)} seeds passed: {tally.heights} heights, {tally.messages} messages; after the"
+            f" faults all were five heights further within {tally.settled_ns_max / 1e9:.1f} s of their time"
+        ),
+        "in so many seeds",
+        "faults: " + _counted(tally.faults),
+        "lies:   " + _counted(tally.lies),
+        "states: " + _counted(tally.states),
+        "unreached: " + (", ".join(tally.unreached) or "nothing"),
+    ]
+    return _tell(result, lines, failed, as_json)
+
+
+def _progress(text: str, as_json: bool) -> None:
+    if not as_json and sys.stderr.isatty():
+        click.echo(f"\r{text}", nl=False, err=True)
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def _tell(result: dict[str, Any], lines: list[str], failed: AssertionError | None, as_json: bool) -> dict[str, Any]:
     if as_json:
         click.echo(json.dumps(result))
     else:
-        click.echo(f"\n{done} of {len(seeds)} seeds passed: {transfers} answers in {rounds} rounds")
-        click.echo("faults:    " + ", ".join(f"{name} {count}" for name, count in sorted(faults.items())))
-        click.echo("decisions: " + ", ".join(f"{name} {count}" for name, count in sorted(decisions.items())))
+        click.echo("\n" + "\n".join(lines))
         if failed is not None:
             click.echo(f"failed: {failed}", err=True)
-    if failed is not None:
-        sys.exit(_FAILED_EXIT_CODE)
+    return result
+
+
+_RUNS: Final[dict[str, Callable[[range, bool], dict[str, Any]]]] = {"shards": _shards, "relay": _relay}
+_PARTS: Final = tuple(_RUNS)

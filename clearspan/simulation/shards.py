@@ -20,14 +20,19 @@ from engine.errors import DiskFull
 from engine.genesis import GenesisLimits
 from engine.log import MemoryStore
 from engine.machine import ShardMachine
-from engine.relay_block import RelayBlock, reveal_record
+from engine.prefix import record_digest, run_prefix
+from engine.record import channel_account_id
+from engine.relay_block import RelayBlock, reveal_record, run_decision_record
 from engine.replay import replay
+from engine.run_decision import RunDecisionRecord
 from engine.types import DECISION_BYTES, NS_PER_S, ZERO_HASH, TransferFlag, TransferKind
 from native.hashing import digest
 from shards.domain import AdminJob, BatchJob, BatchReply, DomainCore, Round
 from shards.slots import SlotMap
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from engine.record import Transfer
@@ -58,6 +63,10 @@ REACHED: Final = (
     "insufficient_funds",
     "debit_account_frozen",
     "credit_account_not_found",
+    "prepared",
+    "prepared_credit",
+    "committed",
+    "aborted",
 )
 """Decisions that a few hundred seeds must reach between them, or they prove nothing of these."""
 
@@ -70,6 +79,9 @@ _ANSWERS_WHEN_FORGOTTEN: Final = frozenset(
         ResultCode.PENDINGS_FULL,
     }
 )
+# The state of a half among the 200 bytes of a pending; any other one than these has been committed.
+_HALF_STATE: Final = 196
+_HALVES: Final = {8: "prepared", 9: "prepared", 11: "aborted"}
 _STEPS: Final = 60
 _HEAL_ROUNDS_MAX: Final = 50
 _MS: Final = 1_000_000
@@ -115,6 +127,8 @@ def simulate_shards(seed: int) -> ShardReport:
 class _Run:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a simulation wants its chance again, not secrecy
+        # Of its own, so that what it decides leaves the rest of a seed's course as it was.
+        self.decides = random.Random(seed + 1)  # noqa: S311
         self.report = ShardReport(seed)
         limits = GenesisLimits(
             ids_max=self.random.choice((150, 4_000)),
@@ -146,6 +160,9 @@ class _Run:
         for account, _ in self.world.accounts:
             for batch in self.world.issue(account, 10_000, self.now):
                 self._send(_Request([batch.transfer(0)], batch), faults=False)
+        if self.decides.random() < 0.8:
+            # Else runs over shards are refused until a first relay block comes.
+            self._consume(())
         for self.step in range(1, _STEPS + 1):
             self._pass_time()
             self._one_step()
@@ -283,6 +300,8 @@ class _Run:
             self.report.faults["reply_lost"] += 1
             return
         self._hear(request, replies[0])
+        if ResultCode.PREPARED in replies[0].codes and self.decides.random() < 0.5:
+            self._consume(())
 
     def _round(
         self, requests: list[_Request], *, admin: AdminColumns | None = None, faults: bool = False
@@ -291,7 +310,7 @@ class _Run:
         jobs: list[BatchJob | AdminJob] = []
         for request in requests:
             job = self.core.split(request.columns, submitter=1)
-            for part in job.parts:
+            for part in job.to_verify:
                 self.core.verify(part)
             jobs.append(job)
         if admin is not None:
@@ -346,10 +365,12 @@ class _Run:
             self.checkpoints = {shard: machine.export() for shard, machine in self.core.machines.items()}
 
     def _relay(self) -> None:
-        """Hand every shard the next relay block, with some of the preimages in it."""
-        self.relay_height += 1
+        """Hand every shard the next relay block, with some of the preimages in it, and commits of some runs."""
         self.relay_time = max(self.relay_time, self.now - self.random.randrange(2 * NS_PER_S))
-        revealed = self.random.sample(self.preimages, min(len(self.preimages), self.random.randrange(3)))
+        self._consume(self.random.sample(self.preimages, min(len(self.preimages), self.random.randrange(3))))
+
+    def _consume(self, revealed: Sequence[bytes]) -> None:
+        self.relay_height += 1
         genesis = self.world.genesis
         block = RelayBlock.build(
             genesis.hash_suite,
@@ -359,12 +380,33 @@ class _Run:
             parent_hash=ZERO_HASH,
             set_id=1,
             genesis_hash=genesis.hash,
-            records=tuple(reveal_record(preimage) for preimage in revealed),
+            records=(
+                *(reveal_record(preimage) for preimage in revealed),
+                *(run_decision_record(RunDecisionRecord(records, ())) for records in self._runs_to_commit()),
+            ),
         )
         made = self.core.relay_block(block.encode(), self.now)
         # A block is final: it is handed over again after a crash, so here it always arrives.
         self._append(made)
         self._check()
+
+    def _runs_to_commit(self) -> list[tuple[bytes, ...]]:
+        """Return some of the last runs over shards whose deadline is not over, prepared or not: the shards know.
+
+        That each is proven is the relay's business, and tested there.
+        """
+        open_ones = [
+            tuple(member.encode() for member in run)
+            for run in self._runs_over_shards(self.requests[-8:])
+            if min(member.expires_at for member in run) > self.relay_time
+        ]
+        return [records for records in open_ones if self.decides.random() < 0.8]
+
+    def _runs_over_shards(self, requests: Sequence[_Request]) -> Iterator[list[Transfer]]:
+        limits = self.world.genesis.domain(self.world.domain).limits
+        for request in requests:
+            for start, end, _ in self.slot_map.runs_over_shards(request.columns.heads, limits.run_members_max):
+                yield request.transfers[start:end]
 
     # Restart.
 
@@ -430,8 +472,29 @@ class _Run:
             for peer in machine.peers
             if machine.channel(peer)[0] != machines[peer].channel(source)[1]
         ]
+        found += [
+            f"run of record {run[0].id} is {sorted(states)}"
+            for run in self._runs_over_shards(self.requests[-20:])
+            if len(states := self._states_of(run)) > 1
+        ]
         if found:
             self._fail("; ".join(found))
+
+    def _states_of(self, run: Sequence[Transfer]) -> set[str]:
+        """Return what the halves of a run are, as far as they are known: never more than one thing (LEDGER-94)."""
+        genesis = self.world.genesis
+        prefix = run_prefix(genesis.hash_suite, genesis.hash, [member.encode() for member in run])
+        states = set()
+        for member in run:
+            payer, payee = (each.to_bytes(16, "little") for each in (member.debit_account, member.credit_account))
+            name = record_digest(genesis.hash_suite, prefix, member.encode())
+            home, there = self.slot_map.shard_of(payer), self.slot_map.shard_of(payee)
+            channel = channel_account_id(member.ledger, home).to_bytes(16, "little")
+            for shard, key in ((home, (payer, member.id.to_bytes(16, "little"))), (there, (channel, name[:16]))):
+                half = self.core.machines[shard].ledger.find_pending(*key)
+                if half is not None and half[96:128] == name:
+                    states.add(_HALVES.get(half[_HALF_STATE], "committed"))
+        return states
 
     def _heal(self) -> None:
         """Faults stop: every request that was never heard is sent until it is."""

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from engine.admin import AdminColumns, AdminRequest, SignedAdmin
 from engine.batch import BatchColumns, sign_messages
-from engine.genesis import Genesis, GenesisDomain, GenesisKey, GenesisLedger, GenesisLimits, padded_key
+from engine.genesis import (
+    Genesis,
+    GenesisDomain,
+    GenesisKey,
+    GenesisLedger,
+    GenesisLimits,
+    GenesisValidator,
+    padded_key,
+)
 from engine.prefix import PrefixType, signing_prefix
 from engine.record import Transfer, ordinary_account_id
 from engine.types import NS_PER_S, AdminType, Role, SigningSuite, TransferKind
@@ -94,10 +102,11 @@ class World:
         hash_suite: int = 1,
         limits: GenesisLimits | None = None,
         window_s: int = 60,
+        validators: tuple[GenesisValidator, ...] = (),
     ) -> World:
         """Derive a network from a seed: two operator keys, two supervisor keys, a block key, an issuer, banks.
 
-        Every third bank signs with SM2.
+        Every third bank signs with SM2. Validators come from outside, if there are any.
         """
         first = {key_id: _secret(seed, f"genesis {key_id}") for key_id in range(1, 6)}
         roles = {1: Role.OPERATOR, 2: Role.OPERATOR, 3: Role.SUPERVISOR, 4: Role.SUPERVISOR, 5: Role.BLOCK}
@@ -110,7 +119,12 @@ class World:
         ledger = GenesisLedger(_LEDGER, "CNY", 2, ISSUER, window_s=window_s, lock_min_s=5)
         domain = GenesisDomain(1, "CNY", shards, (ledger,), genesis_keys, limits or GenesisLimits())
         genesis = Genesis(
-            "simulation", hashlib.sha256(f"random {seed}".encode()).digest(), START, (domain,), hash_suite=hash_suite
+            "simulation",
+            hashlib.sha256(f"random {seed}".encode()).digest(),
+            START,
+            (domain,),
+            validators,
+            hash_suite=hash_suite,
         )
         world = cls(genesis, 1, _LEDGER, dict(first))
         world._enrol(seed, banks, accounts)

@@ -193,11 +193,11 @@ class DomainOnLog:
         return fresh
 
 
-def new_public_key(seed: bytes, participant: int, role: int) -> tuple[DevelopmentKey, bytes]:
+def new_public_key(seed: bytes, participant: int, role: int, suite: int = 1) -> tuple[DevelopmentKey, bytes]:
     """Return a key that no genesis names, and its public key as a field holds it."""
     from engine.development import development_key
 
-    key = development_key(b"new/" + seed, "key", participant=participant, role=role)
+    key = development_key(b"new/" + seed, "key", participant=participant, role=role, suite=suite)
     return key, padded_key(key.public_key)
 
 

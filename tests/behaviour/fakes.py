@@ -110,6 +110,7 @@ class FakeNode:
         self.proofs: dict[bytes, bytes] = {}
         self.headers: list[bytes] = []
         self.state = Status()
+        self.finality = None
         self._remember = remember
         self._decided: dict[bytes, int] = {}
         self._time = 1_000

@@ -11,7 +11,7 @@ from engine.codes import ResultCode as Code
 from engine.development import development_network
 from engine.genesis import GenesisLimits, padded_key
 from engine.record import channel_account_id, ordinary_account_id, suspense_account_id
-from engine.types import AccountFlag, AdminType, Role, TransferKind
+from engine.types import AccountFlag, AdminType, Role, SigningSuite, TransferKind
 from tests.behaviour.domain_on_log import (
     BANK_A,
     BANK_B,
@@ -223,11 +223,12 @@ def test_participant_add_refuses_in_its_order(ready: DomainOnLog) -> None:
     assert codes == [Code.ADMIN_FIELD_NOT_ALLOWED, Code.ADMIN_FIELD_NOT_ALLOWED, Code.PARTICIPANT_EXISTS]
     for fields, code in (
         ({"limit_a": 2**64}, Code.ADMIN_FIELD_NOT_ALLOWED),
-        ({"suite": 3}, Code.SUITE_UNSUPPORTED),
+        ({"suite": 4}, Code.SUITE_UNSUPPORTED),
         ({"suite": 0}, Code.SUITE_UNSUPPORTED),
         ({"public_key": b"\xff" * 32 + bytes(32)}, Code.KEY_REJECTED),
         ({"public_key": public_key[:63] + b"\1"}, Code.KEY_REJECTED),
         ({"suite": 2}, Code.KEY_REJECTED),
+        ({"suite": 3}, Code.KEY_REJECTED),
         ({"public_key": padded_key(one.public_key)}, Code.KEY_EXISTS),
     ):
         assert ask(ready, T.PARTICIPANT_ADD, one, **{**good, "participant": 78, **fields}) == code
@@ -276,11 +277,12 @@ def test_a_quota_of_keys_counts_every_key_ever_registered(ready: DomainOnLog) ->
     assert ask(ready, T.KEY_ADD, own, participant=80, suite=1, public_key=second, role=Role.ACCOUNT) == Code.CREATED
 
 
-def test_a_rotated_key_hands_its_line_on(ready: DomainOnLog) -> None:
+@pytest.mark.parametrize("suite", list(SigningSuite))
+def test_a_rotated_key_hands_its_line_on(ready: DomainOnLog, suite: SigningSuite) -> None:
     """Type 3, ADMIN-6: old and new key sign; accounts follow the lineage; the old key decides nothing any more."""
     old = ready.key(Role.ACCOUNT, 0, BANK_A)
-    fresh, public_key = new_public_key(b"rot", BANK_A, Role.ACCOUNT)
-    fields = {"participant": BANK_A, "key_id": old.key_id, "suite": 1, "public_key": public_key}
+    fresh, public_key = new_public_key(b"rot", BANK_A, Role.ACCOUNT, suite)
+    fields = {"participant": BANK_A, "key_id": old.key_id, "suite": suite, "public_key": public_key}
     assert ask(ready, T.KEY_ROTATE, old, operators(ready)[0], **fields) == Code.SIGNER_ROLE_NOT_ALLOWED
     assert ask(ready, T.KEY_ROTATE, old, old, new_key=True, **fields) == Code.INVALID_SIGNATURE
     assert ask(ready, T.KEY_ROTATE, old, fresh, new_key=True, **fields) == Code.CREATED
@@ -292,6 +294,8 @@ def test_a_rotated_key_hands_its_line_on(ready: DomainOnLog) -> None:
     items = [ready.transfer(ready.a, ready.b, 1, old), ready.transfer(ready.a, ready.b, 1, fresh)]
     assert ready.submit(items, [old, fresh]) == [Code.KEY_NOT_IN_FORCE, Code.CREATED]
     assert ask(ready, T.KEY_ROTATE, fresh, fresh, new_key=True, **fields) == Code.SIGNER_ROLE_NOT_ALLOWED
+    ready.seal()
+    ready.replayed(0x100, audit=True)
 
 
 def test_a_registrar_and_an_operator_may_replace_a_lost_key(ready: DomainOnLog) -> None:

@@ -79,7 +79,7 @@ def test_another_spelling_is_refused(respell: object) -> None:
         (("domains", 0, "ledgers", 0, "ledger"), 2),
         (("domains", 0, "ledgers", 0, "currency"), "TOOLONGXX"),
         (("domains", 0, "keys", 0, "role"), 8),
-        (("domains", 0, "keys", 0, "suite"), 3),
+        (("domains", 0, "keys", 0, "suite"), 4),
         (("domains", 0, "keys", 0, "public_key"), "00"),
         (("domains", 0, "limits", "bucket_ns"), 0),
         (("domains", 0, "limits", "run_members_max"), 8193),

@@ -235,7 +235,7 @@ def test_an_outcome_without_answers_has_no_rate() -> None:
 
 
 def test_the_command_settles_a_load_and_keeps_its_answers(tmp_path, capsys) -> None:
-    """`clearspan load` registers what it needs, twice in a row, and says what came of every transfer."""
+    """`clearspan load` registers what it needs, thrice in a row with keys of all suites, and says what came of every transfer."""
     out = tmp_path / "answers.csak"
     flags = [
         "--ledger",
@@ -256,8 +256,10 @@ def test_the_command_settles_a_load_and_keeps_its_answers(tmp_path, capsys) -> N
         one = json.loads(capsys.readouterr().out)
         second = run(["load", *flags, *place, "--suite", "sm2", "--rate-per-s", "20000"])
         two = json.loads(capsys.readouterr().out)
-    assert (first, second) == (0, 0)
-    for document in (one, two):
+        third = run(["load", *flags, *place, "--suite", "p256"])
+        three = json.loads(capsys.readouterr().out)
+    assert (first, second, third) == (0, 0, 0)
+    for document in (one, two, three):
         assert document["settled"] == document["sent"] == 600
         assert set(document["codes"]) <= {"created", "created_in_transit"}
         assert document["unanswered"] == 0

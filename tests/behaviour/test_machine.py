@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clearspan.cli.failures import VERIFICATION
+from clearspan.cli.root import run
 from engine.batch import BatchColumns
 from engine.block import DecisionProof, build_decision_proof
 from engine.bodies import decode_batch_body
@@ -20,7 +23,7 @@ from engine.machine import ShardMachine
 from engine.record import Transfer, channel_account_id
 from engine.refusals import EncodingError, GenesisRefused, InvariantBroken, ReplayDiverged
 from engine.replay import replay
-from engine.types import Role, TransferKind
+from engine.types import Role, SigningSuite, TransferKind
 from native.codes import ResultCode
 from native.hashing import Frontier, digest, leaf_hash
 from tests.behaviour.domain_on_log import BANK_A, BANK_B, ISSUER, MINUTE, SECOND, DomainOnLog
@@ -71,8 +74,9 @@ def test_replay_gives_the_same_state_headers_and_leaves(audit: bool, hash_suite:
     domain.replayed(0x100, audit=audit)
 
 
-def test_signatures_of_the_other_suite_settle_too() -> None:
-    domain = DomainOnLog(development_network(b"test", currencies=(("CNY", 2),), shards=1, signing_suite=2))
+@pytest.mark.parametrize("suite", [SigningSuite.SM2, SigningSuite.P256])
+def test_signatures_of_the_other_suites_settle_too(suite: SigningSuite) -> None:
+    domain = DomainOnLog(development_network(b"test", currencies=(("CNY", 2),), shards=1, signing_suite=suite))
     busy(domain)
     domain.replayed(0x100, audit=True)
 
@@ -126,9 +130,12 @@ def test_headers_chain_and_commit_to_all_before_them() -> None:
     assert last.ledgers[0].debits_posted == 1000 + 10 + 60 + 50
 
 
-def test_a_decision_is_proven_to_whoever_knows_the_block_key() -> None:
-    """BLOCK-2, from a machine's own leaves."""
-    domain = DomainOnLog()
+@pytest.mark.parametrize("suite", list(SigningSuite))
+def test_a_decision_is_proven_to_whoever_knows_the_block_key(
+    suite: SigningSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BLOCK-2, from a machine's own leaves; the command line tells the suite of a key that is named to it."""
+    domain = DomainOnLog(development_network(b"test", currencies=(("CNY", 2),), shards=1, signing_suite=suite))
     busy(domain)
     leaves, header = domain.sealed[0x100][0]
     block_key = domain.key(Role.BLOCK)
@@ -139,6 +146,15 @@ def test_a_decision_is_proven_to_whoever_knows_the_block_key() -> None:
     assert proof is not None
     decision = DecisionProof.decode(proof.encode()).verify(block_key.suite, block_key.public_key, domain.genesis.hash)
     assert (decision.digest, decision.code) == (record_digest, ResultCode.CREATED)
+    (tmp_path / "proof").write_bytes(proof.encode())
+    (tmp_path / "genesis.json").write_bytes(domain.genesis.document)
+    command = ["receipt", "verify", str(tmp_path / "proof"), "--genesis", str(tmp_path / "genesis.json"), "--block-key"]
+    assert run([*command, block_key.public_key.hex()]) == 0
+    assert record_digest.hex() in capsys.readouterr().out
+    assert run([*command, domain.key(Role.OPERATOR).public_key.hex()]) == VERIFICATION
+    for nonsense in ("ff" * 64, "00", "key", ""):
+        assert run([*command, nonsense]) != 0
+        assert "--block-key" in capsys.readouterr().err
 
 
 def test_an_exported_state_goes_on_as_if_nothing_had_happened() -> None:

@@ -16,7 +16,7 @@ from tests.model import admin_request as a
 from tests.model import record as r
 from tests.model.fixtures import mode, opened  # noqa: F401
 from tests.model.genesis import SECOND_NS
-from tests.model.hashes import sha256, tree_root
+from tests.model.hashes import run_prefix, sha256, tree_root
 from tests.model.keyring import public_key
 from tests.model.record import derive_claim, derive_refund, record_digest
 from tests.model.stage import (
@@ -139,6 +139,43 @@ def refunded(s):
     s.seal()
     s.relay(time=lock.until)
     return leaf_code(s, digest(s, derive_refund(1, lock, digest(s, lock))), Code.REFUNDED)
+
+
+def over_shards(s: Stage) -> list[r.Transfer]:
+    """A run of which one payee lives on the other shard, prepared."""
+    s.relay()
+    run = s.run(s.plain(credit_account=CAROL), s.plain())
+    s.seal()
+    s.seal(1)
+    assert s.codes_over(*run) == [Code.PREPARED] * 2
+    return run
+
+
+@provokes(Code.PREPARED)
+def prepared(s):
+    return s.send_over(*over_shards(s))[0].first_code
+
+
+@provokes(Code.COMMITTED)
+def committed(s):
+    run = over_shards(s)
+    s.relay(runs=[run])
+    return s.send_over(*run)[0].first_code
+
+
+@provokes(Code.ABORTED)
+def aborted(s):
+    run = over_shards(s)
+    s.relay(time=run[0].expires_at)
+    return s.send_over(*run)[1].first_code
+
+
+@provokes(Code.PREPARED_CREDIT)
+def prepared_credit(s):
+    records = [member.pack() for member in over_shards(s)]
+    prefix = run_prefix(1, sha256(s.document), records, min(s.now + 30 * SECOND_NS, 2**63))
+    leaf = sha256(prefix + records[0]) + s.now.to_bytes(8, "little") + Code.PREPARED_CREDIT.to_bytes(2, "little")
+    return Code.PREPARED_CREDIT if s.seal(1)[224:256] == tree_root(1, [leaf + bytes(6)]) else None
 
 
 # Malformed.
@@ -403,7 +440,7 @@ asked(Code.ADMIN_FIELD_NOT_ALLOWED, a.QUOTA_SET, "operator", participant=BANK, r
 asked(Code.PARTICIPANT_EXISTS, a.PARTICIPANT_ADD, "operator", **(ADDED | {"participant": BANK}))
 asked(Code.PARTICIPANT_NOT_FOUND, a.QUOTA_SET, "operator", participant=30)
 asked(Code.ROLE_NOT_ALLOWED, a.KEY_ADD, "operator", participant=BANK, role=7, **NEW)
-asked(Code.SUITE_UNSUPPORTED, a.PARTICIPANT_ADD, "operator", **(ADDED | {"suite": 3}))
+asked(Code.SUITE_UNSUPPORTED, a.PARTICIPANT_ADD, "operator", **(ADDED | {"suite": 4}))
 asked(Code.KEY_REJECTED, a.PARTICIPANT_ADD, "operator", **(ADDED | {"public_key": b"\1" + bytes(63)}))
 asked(Code.KEY_EXISTS, a.PARTICIPANT_ADD, "operator", **(ADDED | {"public_key": public_key(1)}))
 asked(

@@ -22,6 +22,7 @@ from clearspan.demo.client import acknowledgement_path
 from clearspan.demo.conductor import _kill_and_restart, _Load, workspace
 from clearspan.demo.plan import EXAMPLES
 from clearspan.demo.progress import DemoProgress
+from clearspan.demo.receipts import receipt_path
 from clearspan.errors import ConfigError
 from clearspan.network import Network
 from engine.batch import decode_batch_file
@@ -82,6 +83,13 @@ def holds_what_was_promised(report: dict) -> None:
     assert report["kinds"]["void"] == 3
     assert report["kill"]["answered_before"] >= TRANSFERS // 3 // 4
     assert report["recovered_in_ms"] > 0
+    finality = report["finality"]
+    assert report["receipts_verified"] == finality["after_kill"] == 9
+    assert sum(finality["states"].values()) == 9 and all(state.startswith("final, ") for state in finality["states"])
+    assert report["finalized_height"] > 0
+    assert finality["killed"] and finality["validators"] == 4
+    assert finality["isolation"] in {"namespace", "guard"}
+    assert 0 < finality["final_p50_ms"] <= finality["final_max_ms"]
     assert report["settled"] == sum(line["settled"] for line in report["ledgers"])
     for line in report["ledgers"]:
         assert line["settled"] == line["audited_settled"]
@@ -100,11 +108,20 @@ def a_kept_cluster_answers_and_can_be_stopped(report: dict, folder: Path) -> Non
         "--network", network, "--json",
     )  # fmt: skip
     assert paid.returncode == 0, paid.stderr
+    page = Path(report["page"])
+    assert page.is_relative_to(folder) and "<script>" in page.read_text()
+    receipt = folder / "balance.receipt"
+    got = program(
+        "receipt", "get", "--balance", accounts[0].replace("-", ""), "--domain", "cny", "--out", str(receipt),
+        "--network", network, "--timeout-s", "30", "--json",
+    )  # fmt: skip
+    assert got.returncode == 0, got.stderr
+    assert program("receipt", "verify", str(receipt), "--network", network).returncode == 0
     nodes = [psutil.Process(pid) for pid in report["processes"]]
     for node in nodes:
         node.terminate()
     gone, alive = psutil.wait_procs(nodes, timeout=30)
-    assert (len(gone), alive) == (3, [])
+    assert (len(gone), alive) == (7, [])
     assert not processes_of(folder)
     audited = program("audit", "--network", network, "--json")
     assert audited.returncode == 0, audited.stderr
@@ -118,7 +135,10 @@ class Breaker:
         self.leaf = b""
 
     def before_check(self, stage) -> None:
-        """THB: the client's file says that one more transfer was acknowledged. HKD: note an account's leaf."""
+        """THB: the client's file says that one more transfer was acknowledged. HKD: note an account's leaf.
+
+        CNY: one bit of the payee's receipt is flipped.
+        """
         path = acknowledgement_path(stage.work, THB, "load")
         entries = list(AcknowledgementFile.read(path))
         last = entries[-1]
@@ -126,6 +146,10 @@ class Breaker:
         digests[-1] ^= 0xFF
         forged = Acknowledgement(last.batch_id, digests[-1:], last.codes[-1:], last.times[-1:])
         AcknowledgementFile.write(path, [*entries, forged])
+        receipt = receipt_path(stage.work, CNY, "payee")
+        changed = bytearray(receipt.read_bytes())
+        changed[len(changed) // 2] ^= 0x01
+        receipt.write_bytes(changed)
 
         class Running:
             network = Network.load(stage.network.path)
@@ -188,12 +212,15 @@ def test_each_way_of_breaking_it_makes_it_fail(tmp_path) -> None:
     assert not lines["CNY"].conserved
     assert lines["CNY"].lost == 0
     assert any(problem.startswith("CNY: the audit failed: ") for problem in report.problems)
+    # A bit of one receipt: the process without a network refuses it, and it alone.
+    assert report.encode()["receipts_verified"] == 8
+    assert any(f"{CNY}-payee.receipt does not hold" in problem for problem in report.problems)
     assert report.exit_code == 4
     assert report.encode()["conserved"] is False
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("step", ["starting the nodes", "settling the load"])
+@pytest.mark.parametrize("step", ["starting validators and nodes", "settling the load"])
 def test_an_interruption_leaves_nothing_behind(tmp_path, step) -> None:
     """SIGINT while nodes start, and in the middle of the load: exit code 130, no process, no folder."""
     folder = tmp_path / "demo"
@@ -202,7 +229,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, step) -> None:
         for line in process.stderr:
             if step in line:
                 break
-        if step == "starting the nodes":
+        if step == "starting validators and nodes":
             give_up = time.monotonic() + 60
             while len(processes_of(folder)) < 3 + 1 and time.monotonic() < give_up:
                 os.sched_yield()
@@ -290,11 +317,25 @@ def test_what_is_expected_follows_from_the_examples_and_the_script() -> None:
     assert len(list(EXAMPLES.glob("*.xml"))) == 17
 
 
+class FakeValidators:
+    """Notes which of its validators is killed."""
+
+    participants = (91, 92, 93, 94)
+
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+
+    def kill(self, participant: int, number: signal.Signals) -> None:
+        self.done.append(f"{number.name} validator {participant}")
+
+
 class FakeCluster:
     """Notes what is done to its nodes."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
+
+        self.validators = FakeValidators(self.done)
 
     def kill(self, domain: int, number: signal.Signals) -> None:
         self.done.append(f"{number.name} {domain}")
@@ -310,10 +351,10 @@ class FakeCluster:
         ([{CNY: 25}], ["SIGKILL 1"]),
         # The others go on: one of them is not enough.
         ([{CNY: 25, HKD: 40, THB: 30}, {HKD: 56}], ["SIGKILL 1"]),
-        ([{CNY: 25, HKD: 40, THB: 30}, {HKD: 56}, {THB: 46}], ["SIGKILL 1", "restart 1"]),
+        ([{CNY: 25, HKD: 40, THB: 30}, {HKD: 56}, {THB: 46}], ["SIGKILL 1", "restart 1", "SIGKILL validator 91"]),
         # They have finished before: nobody tells of anything more, so the node must come back at once.
-        ([{HKD: 100, THB: 100}, {CNY: 25}], ["SIGKILL 1", "restart 1"]),
-        ([{CNY: 25, HKD: 95, THB: 100}, {HKD: 100}, {CNY: 100}], ["SIGKILL 1", "restart 1"]),
+        ([{HKD: 100, THB: 100}, {CNY: 25}], ["SIGKILL 1", "restart 1", "SIGKILL validator 91"]),
+        ([{CNY: 25, HKD: 95, THB: 100}, {HKD: 100}, {CNY: 100}], ["SIGKILL 1", "restart 1", "SIGKILL validator 91"]),
     ],
 )
 def test_a_node_is_killed_once_and_comes_back_when_the_others_have_gone_on(answered, done) -> None:

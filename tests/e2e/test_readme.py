@@ -39,13 +39,15 @@ def test_one_transfer_by_hand(tmp_path) -> None:
     program.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{program.parent}:{os.environ['PATH']}"}
     # Should a command fail, the node must not outlive the shell.
-    script = f"set -eu\ntrap 'kill $! 2>/dev/null || true' EXIT\n{commands}"
+    script = f"set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}"
     ran = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "12.50 CNY" in ran.stdout
     assert "verified: True" in ran.stdout
+    assert "final, " in ran.stdout
+    assert (tmp_path / "receipt.html").read_text().startswith("<!")
     assert "no difference" in ran.stdout
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 import shards.domain
 from clearspan.simulation.shards import FAULTS, REACHED, SimulationFailed, simulate_shards
 from engine.refusals import InvariantBroken, ReplayDiverged
+from engine.types import RelayRecordType
 from native.errors import InvariantBroken as KernelInvariantBroken
 
 BUDGET_S = 45
@@ -58,6 +60,8 @@ BROKEN = {
     "a credit is delivered twice": ("_deliver", "twice"),
     "a credit is lost": ("_deliver", "lost"),
     "answers are not in the log": ("_batch", "codes"),
+    "a shard does not hear of a commit": ("_consume", "deaf"),
+    "a shard keeps what another refused": ("_run_over_shards", "stubborn"),
 }
 
 
@@ -84,6 +88,34 @@ def test_a_broken_core_is_caught(what: str, monkeypatch: pytest.MonkeyPatch) -> 
             for machine in self.machines.values():
                 machine.take_outgoing()
             original(self, made)
+
+    elif how == "deaf":
+
+        def broken(self, made, job):
+            last = self.machines[max(self.machines)]
+            hear = last.apply_relay_block
+
+            def without_decisions(block, now):
+                kept = tuple(each for each in block.records if each.type != RelayRecordType.DECISION)
+                hear(replace(block, records=kept), now)
+
+            if len(self.machines) > 1:
+                last.apply_relay_block = without_decisions
+            try:
+                return original(self, made, job)
+            finally:
+                last.__dict__.pop("apply_relay_block", None)
+
+    elif how == "stubborn":
+
+        def broken(self, made, job, run):
+            last = self.machines[run.shards[-1]]
+            decide = last.decide_run
+            last.decide_run = lambda decision: decide(replace(decision, keeps=True))
+            try:
+                return original(self, made, job, run)
+            finally:
+                del last.decide_run
 
     else:
 

@@ -1,0 +1,1 @@
+"""Checking receipts without a node: the page for browsers, and the program for everybody else."""
