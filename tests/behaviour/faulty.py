@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearspan.config import LimitsSection
+from clearspan.log_feed import LogFeed
 from clearspan.metrics import NodeMetrics
 from clearspan.node import ServedNode
 from clearspan.pki import DevelopmentPki, channel_credentials, create_development_pki
@@ -183,7 +184,7 @@ async def real_edge(directory: Path, world: World, settings: NodeSettings = SETT
         await harness.enrol()
         pki = create_development_pki(directory / "tls", "simulation")
         server = SettlementServer(
-            ServedNode(node, NodeMetrics()), pki.issue_server("node"), limits=LimitsSection(**limits), software="test"
+            ServedNode(node, NodeMetrics(), LogFeed(harness.stores.log)), pki.issue_server("node"), limits=LimitsSection(**limits), software="test"
         )
         await server.start()
         try:

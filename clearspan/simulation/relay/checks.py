@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["Checks", "RelaySimulationFailed", "holds_quorum"]
 
 # What an honest peer may be refused for: it was early or late, or it is not known as a member of the set at hand.
-_INNOCENT: Final = PASSING_REASONS | {"wrong_set", "wrong_height", "unknown_member", "block_refused_before"}
+_INNOCENT: Final = PASSING_REASONS | {
+    "wrong_set",
+    "wrong_height",
+    "unknown_member",
+    "block_refused_before",
+    # Clocks that differ by more than half the drift.
+    "block_header_time_ahead",
+}
 _KIND_OFFSET: Final = 6
 # In a vote record (AGREE-11): set, height, lock view plus one, lock hash.
 _LOCK: Final = struct.Struct("<QQQ32s")

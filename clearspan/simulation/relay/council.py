@@ -1,6 +1,6 @@
 """What the members decide among themselves: lengths, keys, maps, sets; each offered until the chain holds it.
 
-Approvals are a quorum's, made with the keys of the set at hand. A record that came too late for its height is made anew.
+Approvals are a quorum's, made with the keys of the set at hand. What came too late for its height is made anew.
 """
 
 from __future__ import annotations

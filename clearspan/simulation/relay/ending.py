@@ -1,4 +1,4 @@
-"""The verdict at the end of a run: the chain replayed from its beginning, light clients, and who is to blame for a fork."""
+"""The verdict at the end of a run: the chain replayed, light clients, and who is to blame for a fork."""
 
 from __future__ import annotations
 

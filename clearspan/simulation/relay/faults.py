@@ -62,7 +62,7 @@ class Faults:
             node.clock_changed()
 
     def blown(self, node: Node) -> None:
-        """A node's power goes between two of its actions."""
+        """Let a node's power go between two of its actions."""
         self.scene.report.fault("crash_between_actions")
         self._down(node, self.chance.randrange(*_DOWN_NS))
 

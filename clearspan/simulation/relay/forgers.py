@@ -238,7 +238,8 @@ def cartel(liar: LiarNode) -> list[bytes]:
         signed = liar.vote(vote)
         entered = core.round.entered.encode() if core.round.entered and core.view else b""
         proposals = [Proposal(liar.index, vote, signed.signature, bad.encode(), sidecar.encode(), entered)]
-    return [liar.encode(each) for each in (*proposals, CertificateMessage(certificate.encode()))]
+    made: list[Message] = [*proposals, CertificateMessage(certificate.encode())]
+    return [liar.encode(each) for each in made]
 
 
 # Votes and other messages in the wrong place.

@@ -63,7 +63,7 @@ class LatencyFigures:
 
 @dataclass(slots=True)
 class _Sums:
-    """``sealed``, ``first`` and ``last`` by the header's height; a later header that is final takes all before along."""
+    """``sealed``, ``first`` and ``last`` by the header's height; a final one takes all before it along."""
 
     sealed: list[int] = field(default_factory=list)
     first: list[int] = field(default_factory=list)
