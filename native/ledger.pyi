@@ -192,11 +192,11 @@ class LedgerState:
     def decide_run(self, keeps: bool, member: int | None = None, code: int = 0) -> None:
         """Keep the halves of the held run, or take them back and refuse ``member`` with ``code`` (None: nobody).
 
-        The id of that member is burnt, and its leaf made, where its debit half is here and the code is one that does so.
+        The id of that member is burnt, and its leaf made, where its debit half is here and the code does so.
         """
 
     def prepared(self) -> bytes:
-        """Return the debit halves that wait for the relay, k x 72, in no order: T_run 32, record digest 32, deadline u64."""
+        """Return the debit halves that wait for the relay, k x 72, unordered: T_run 32, record digest 32, deadline u64."""
 
     def apply_relay(self, height: int, relay_time: int, preimages: Buffer, now: int, runs: Buffer = b"") -> None:
         """Consume a relay block: claims by its reveals, k x 32, commits of ``runs``, k x 32 (T_run), then what is over.
@@ -270,8 +270,8 @@ class LedgerState:
         debit account 16, id 16, credit account 16, amount 16, posted 16, user_data 16, record digest 32, binding 32 (of
         a claimed lock the preimage), due u64 (0 never; of a lock the timelock), expires_at u64, ended_at u64, ledger
         u32, key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed,
-        6 refunded, 8 prepared, 9 prepared credit half, 11 aborted), zero 3. Of the half of a run over shards the binding
-        is T_run, and until it is decided due is the run's deadline and ended_at the record's until.
+        6 refunded, 8 prepared, 9 prepared credit half, 11 aborted), zero 3. Of the half of a run over shards the
+        binding is T_run, and until it is decided due is the run's deadline and ended_at the record's until.
         """
 
     def accounts_root(self) -> bytes:

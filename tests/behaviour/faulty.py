@@ -184,7 +184,10 @@ async def real_edge(directory: Path, world: World, settings: NodeSettings = SETT
         await harness.enrol()
         pki = create_development_pki(directory / "tls", "simulation")
         server = SettlementServer(
-            ServedNode(node, NodeMetrics(), LogFeed(harness.stores.log)), pki.issue_server("node"), limits=LimitsSection(**limits), software="test"
+            ServedNode(node, NodeMetrics(), LogFeed(harness.stores.log)),
+            pki.issue_server("node"),
+            limits=LimitsSection(**limits),
+            software="test",
         )
         await server.start()
         try:

@@ -44,7 +44,12 @@ def test_everything_that_can_be_measured_is_listed(capsys) -> None:
     """`--list` names each load and each scenario once; each large load has parameters of its own and the same seed."""
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["settle"] * len(LOADS) + ["verify"] * 3 + ["relay", "verify", "hash", "figures"]
+    assert [line.split()[0] for line in lines] == ["settle"] * len(LOADS) + ["verify"] * 3 + [
+        "relay",
+        "verify",
+        "hash",
+        "figures",
+    ]
     assert all(f"--load {name}" in line and load.title in line for line, (name, load) in zip(lines, LOADS.items()))
     assert len({(load.transfers, *load.parameters().values()) for load in LOADS.values()}) == len(LOADS)
 

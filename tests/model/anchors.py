@@ -119,7 +119,9 @@ def check_proved(state: State, proved: ProvedBody) -> None:
         assert root == anchor[56:88], "a header before the anchored one"
     before = dict.fromkeys(header.channels, 0)
     if proved.parent is not None:
-        assert (hash_(proved.parent.data), proved.parent.height) == (header.parent_hash, header.height - 1), "its parent"
+        assert (hash_(proved.parent.data), proved.parent.height) == (header.parent_hash, header.height - 1), (
+            "its parent"
+        )
         before = {peer: sent for peer, (sent, _) in proved.parent.channels.items()}
     else:
         assert header.height == 1, "only the first block has no parent"

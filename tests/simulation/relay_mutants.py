@@ -15,6 +15,7 @@ import relay.proposals
 import relay.round
 import relay.state
 import relay.sync
+import relay.view_change
 from engine.governance import Governed
 from engine.refusals import CertificateRefused
 from engine.types import VotePhase
@@ -206,8 +207,6 @@ def anybody_leads(put: Set) -> None:
             assert round_.leader == leader
 
     put(relay.proposals, "check_proposal", loose)
-    import relay.view_change
-
     put(relay.view_change, "check_proposal", loose)
 
 
@@ -226,7 +225,11 @@ def chunks_are_believed(put: Set) -> None:
         self._chunks[index] = chunk
 
     put(Rebuild, "add", add)
-    put(relay.sync, "_state_of", lambda before, rebuild, proof: relay.sync.RelayState.decode(rebuild.finish(), before.genesis))
+    put(
+        relay.sync,
+        "_state_of",
+        lambda before, rebuild, proof: relay.sync.RelayState.decode(rebuild.finish(), before.genesis),
+    )
 
 
 def light_clients_believe(put: Set) -> None:
@@ -239,7 +242,11 @@ def votes_are_not_checked(put: Set) -> None:
 
 
 def timeouts_are_not_checked(put: Set) -> None:
-    put(TimeoutTally, "_check_waiting", lambda self, places: [setattr(s, "checked", True) for p in places for s in p.values()])
+    put(
+        TimeoutTally,
+        "_check_waiting",
+        lambda self, places: [setattr(s, "checked", True) for p in places for s in p.values()],
+    )
     put(Checker, "timeouts", lambda self, validators, items: [True] * len(items))
 
 
