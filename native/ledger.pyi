@@ -196,7 +196,7 @@ class LedgerState:
         """
 
     def prepared(self) -> bytes:
-        """Return the debit halves that wait for the relay, k x 72, unordered: T_run 32, record digest 32, deadline u64."""
+        """Return the debit halves that wait for the relay, k x 72, unordered: T_run 32, digest 32, deadline u64."""
 
     def apply_relay(self, height: int, relay_time: int, preimages: Buffer, now: int, runs: Buffer = b"") -> None:
         """Consume a relay block: claims by its reveals, k x 32, commits of ``runs``, k x 32 (T_run), then what is over.
