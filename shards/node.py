@@ -115,6 +115,8 @@ class DomainNode:
         self._follow_ups: set[asyncio.Task[Exception | None]] = set()
         self._following = asyncio.Lock()
         self._alone: set[asyncio.Task[Recovered]] = set()
+        self._in_hand: list[Waiting] | None = None
+        self._answered_in_hand = False
         self._relay: deque[Waiting] = deque()
         self._relay_turn = asyncio.Lock()
         self._relaying: set[asyncio.Task[None]] = set()
@@ -329,7 +331,14 @@ class DomainNode:
             while (work := await self._next_work()) is not None:
                 while len(self._follow_ups) >= _FOLLOW_UPS_MAX:
                     await asyncio.wait(self._follow_ups, return_when=asyncio.FIRST_COMPLETED)
+                # A node that mends holds every permit until there is room: what waits here is answered by it.
+                self._in_hand = work
                 await self._in_flight.acquire()
+                self._in_hand = None
+                if work and self._answered_in_hand:
+                    self._answered_in_hand = False
+                    self._in_flight.release()
+                    continue
                 if self._refusing is not None and not isinstance(self._refusing, ShuttingDown):
                     self._in_flight.release()
                     self._answer_all(work, self._refusing)
@@ -586,6 +595,9 @@ class DomainNode:
             while self._commits or self._follow_ups:
                 await asyncio.wait((*self._commits, *self._follow_ups))
             self._answer_all(self._drained(), self._refusing)
+            if self._in_hand:
+                self._answer_all(self._in_hand, self._refusing)
+                self._answered_in_hand = True
             self._recovered = None
             rebuilt = await self._rebuild(abandoned)
             while isinstance(self._refusing, DiskFull) and (not self._has_room() or not rebuilt.whole):
