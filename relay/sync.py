@@ -173,11 +173,14 @@ class Sync:
             self._drop(peer, "wrong_kind")
 
     def _nothing(self, peer: Hashable, known: Peer, asked: Asked) -> None:
-        """Drop a peer without blocks or set changes that it claimed; a checkpoint may have given way to a newer one."""
-        if asked.wanted in (Wanted.BLOCKS, Wanted.SET_CHANGE):
+        """Drop a peer without blocks that it claimed.
+
+        A checkpoint may have given way to a newer one; and who went on from one knows sets whose change it cannot show.
+        """
+        if asked.wanted is Wanted.BLOCKS:
             self._drop(peer, "claimed_more")
         else:
-            known.lacks.add(asked.first)
+            (known.unshown if asked.wanted is Wanted.SET_CHANGE else known.lacks).add(asked.first)
 
     def _guard(self, peer: Hashable, reason: str, take: Callable[[], None]) -> None:
         try:
@@ -322,13 +325,18 @@ class Sync:
             trust = Trust(self.state.sets[0], time=self.state.time)
             self._light = LightClient(self.state.suite, self.state.genesis.hash, trust, later=self.state.sets[1:])
         newest = self._light.newest.set_id
-        status = next(peer.status for peer in self._peers.all.values() if self._serves_checkpoint(peer))
-        if status is None:
-            return
-        if status.set_id > newest:
-            self._peers.assign(Wanted.SET_CHANGE, newest + 1, 0, partial(_knows_set, set_id=newest + 1))
+        serving = [peer for peer in self._peers.all.values() if self._serves_checkpoint(peer)]
+        heights = [peer.checkpoint_under(newest) for peer in serving]
+        height = next((each for each in heights if each), 0)
+        if height:
+            self._peers.assign(Wanted.CHECKPOINT, height, 0, lambda peer: peer.checkpoint_under(newest) == height)
+        elif any(peer.leads_to(newest + 1) for peer in self._peers.all.values()):
+            self._peers.assign(Wanted.SET_CHANGE, newest + 1, 0, lambda peer: peer.leads_to(newest + 1))
         else:
-            self._peers.assign(Wanted.CHECKPOINT, status.checkpoint, 0, partial(_names, height=status.checkpoint))
+            # Nobody leads to the sets that these know: what is left is every block by itself, or a later trust.
+            for peer in serving:
+                peer.give_up_checkpoint()
+            self._end_checkpoint()
 
     def _plan_blocks(self) -> None:
         """Ask for ranges in order, as far ahead as the window allows, none twice."""
@@ -354,14 +362,6 @@ class Sync:
         taken = list(self._out)
         self._out.clear()
         return taken
-
-
-def _knows_set(peer: Peer, set_id: int) -> bool:
-    return peer.status is not None and peer.status.set_id >= set_id
-
-
-def _names(peer: Peer, height: int) -> bool:
-    return peer.status is not None and peer.status.checkpoint == height and height not in peer.lacks
 
 
 def _keeps(peer: Peer, height: int) -> bool:

@@ -37,6 +37,7 @@ class Peer:
     """One peer: its last status, what it owes, what it owed too long, and when it is asked for its status again.
 
     ``lacks``: heights of checkpoints that it named and did not have when asked; it may keep only its newest.
+    ``unshown``: ids of sets that it knows and could not lead to, as one that went on from a checkpoint.
     """
 
     status: SyncStatus | None = None
@@ -45,6 +46,7 @@ class Peer:
     stalls: int = 0
     status_at: int = 0
     lacks: set[int] = field(default_factory=set)
+    unshown: set[int] = field(default_factory=set)
 
     @property
     def owes_status(self) -> bool:
@@ -55,6 +57,21 @@ class Peer:
     def busy(self) -> int:
         """How many questions but that for its status it owes an answer to."""
         return sum(each.wanted is not Wanted.STATUS for each in self.asked.values())
+
+    def checkpoint_under(self, set_id: int) -> int:
+        """Return the height of its checkpoint, if it says that no later set than this one is known; 0 for none."""
+        status = self.status
+        known = status is not None and status.set_id <= set_id and status.checkpoint not in self.lacks
+        return status.checkpoint if known and status is not None else 0
+
+    def leads_to(self, set_id: int) -> bool:
+        """Say whether it may be asked how a set came to be."""
+        return self.status is not None and self.status.set_id >= set_id and set_id not in self.unshown
+
+    def give_up_checkpoint(self) -> None:
+        """Ask it no more for the checkpoint that it names now."""
+        if self.status is not None:
+            self.lacks.add(self.status.checkpoint)
 
     def keeps(self, height: int) -> bool:
         """Say whether it says that it keeps the block of a height."""

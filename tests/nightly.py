@@ -26,10 +26,13 @@ class Sweep:
 
 SKIPPED = 77  # what a sweep ends with that lacks a tool
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--nightly", "--timeout", "3600")
+SIMULATE = (sys.executable, "-m", "clearspan", "simulate")
 SWEEPS = (
     Sweep("model against kernel", 6, (*PYTEST, "tests/model")),
     Sweep("crash and corruption", 8, (*PYTEST, "tests/crash")),
-    Sweep("simulation of shards", 4, (*PYTEST, "tests/simulation")),
+    Sweep("simulation of shards", 4, (*PYTEST, "tests/simulation", "--ignore=tests/simulation/test_relay.py")),
+    Sweep("simulation of relays", 6, (*SIMULATE, "--part", "relay", "--seeds", "0:100000")),
+    Sweep("relays broken on purpose", 3, (*PYTEST, "tests/simulation/test_relay.py", "-k", "broken_core")),
     Sweep("vectors and kernels", 4, (*PYTEST, "tests/native", "tests/vectors")),
     Sweep("a million signatures", 4, (sys.executable, "-m", "tests.native.sweep", "--items", "1000000")),
     Sweep("fuzz of the kernels", 4, (sys.executable, "-m", "tests.fuzz.kernels.fuzz", "--seconds", "120")),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_FAILED_EXIT_CODE = 4
+_FAILED_EXIT_CODE: Final = 4
+_LINE_SEEDS: Final = 500
 
 
 def _seeds(context: click.Context, parameter: click.Parameter, text: str) -> range:
@@ -61,7 +62,7 @@ def _shards(seeds: range, as_json: bool) -> dict[str, Any]:
         decisions += report.decisions
         transfers += report.transfers
         rounds += report.rounds
-        _progress(f"seed {seed}: {transfers} answers, {rounds} rounds", as_json)
+        _progress(f"seed {seed}: {transfers} answers, {rounds} rounds", done, as_json)
     result = {
         "part": "shards",
         "seeds": [seeds.start, seeds.stop],
@@ -90,7 +91,7 @@ def _relay(seeds: range, as_json: bool) -> dict[str, Any]:
         except RelaySimulationFailed as error:
             failed = error
             break
-        _progress(f"seed {seed}: {tally.heights} heights, {tally.messages} messages", as_json)
+        _progress(f"seed {seed}: {tally.heights} heights, {tally.messages} messages", tally.seeds, as_json)
     result = {
         "part": "relay",
         "seeds": [seeds.start, seeds.stop],
@@ -121,9 +122,14 @@ def _relay(seeds: range, as_json: bool) -> dict[str, Any]:
     return _tell(result, lines, failed, as_json)
 
 
-def _progress(text: str, as_json: bool) -> None:
-    if not as_json and sys.stderr.isatty():
+def _progress(text: str, done: int, as_json: bool) -> None:
+    if as_json:
+        return
+    if sys.stderr.isatty():
         click.echo(f"\r{text}", nl=False, err=True)
+    elif done % _LINE_SEEDS == 0:
+        # A long run that is ended by its budget has said how far it came.
+        click.echo(text, err=True)
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -234,7 +234,6 @@ CHECKPOINT_LIES: dict[str, tuple[Wanted, Callable[[SyncRequest, object], object]
     "no proof": (Wanted.CHECKPOINT, lambda _, r: replace(r, proof=b""), "bad_checkpoint"),
     "a set change for a checkpoint": (Wanted.CHECKPOINT, lambda _, r: ProofReply(r.id, STORY_PROOFS[0]), "bad_checkpoint"),
     "a set nobody announced": (Wanted.SET_CHANGE, lambda _, r: replace(r, proof=r.proof[:-1] + bytes([r.proof[-1] ^ 1])), "bad_set_change"),
-    "no set change": (Wanted.SET_CHANGE, lambda _, r: NothingReply(r.id), "claimed_more"),
     "silence about chunks": (Wanted.CHUNK, lambda _, r: None, "stall"),
 }  # fmt: skip
 STORY_PROOFS: list[bytes] = []
@@ -249,6 +248,27 @@ def test_every_lie_about_checkpoints_costs_the_liar_alone(story: Story, name: st
     caught_up(story, run, since=1024)
     assert run.dropped in ({"liar": reason}, {})
     assert run.dropped or wanted is Wanted.CHUNK
+
+
+def test_who_went_on_from_a_checkpoint_cannot_show_the_sets_before_it_and_is_no_liar(story: Story) -> None:
+    """Others are asked for the change; where nobody has it every block is fetched, as far as they are kept."""
+    silent = story.lie(Wanted.SET_CHANGE, lambda _, r: NothingReply(r.id))
+    run = Run(Sync(story.begin, JUMP), {"newcomer": silent, "honest": story.honest})
+    assert (run.restored, run.dropped) == ([1024], {})
+    caught_up(story, run, since=1024)
+    alone = Run(Sync(story.begin, JUMP), {"newcomer": silent, "other": silent})
+    assert (alone.restored, alone.dropped) == ([], {})
+    caught_up(story, alone)
+
+
+@pytest.mark.parametrize("claim", [1, 2**40])
+def test_a_false_word_about_sets_costs_the_liar_alone(story: Story, claim: int) -> None:
+    """It neither sends others' true proofs to the wrong set, nor ends the checkpoint of those who have it."""
+    liar = story.lie(Wanted.STATUS, lambda _, r: replace(r, set_id=claim))
+    run = Run(Sync(story.begin, JUMP), {"liar": liar, "honest": story.honest})
+    assert run.restored == [1024]
+    caught_up(story, run, since=1024)
+    assert "honest" not in run.dropped
 
 
 def test_a_checkpoint_that_nobody_keeps_any_more_is_let_go(story: Story) -> None:

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from engine.evidence import ConflictingVotes
-from engine.refusals import EncodingError
+from engine.refusals import EncodingError, ProofRefused
 from engine.types import VotePhase
 from relay.blame import verify_guilt
 from relay.errors import PASSING_REASONS, BlameRefused
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relay.actions import Finalized, ForkSeen, Refused
     from relay.blame import GuiltProof
     from relay.state import RelayState
-    from relay.sync import Conflict
+    from relay.sync import Adopt, Conflict
 
 __all__ = ["Checks", "RelaySimulationFailed", "holds_quorum"]
 
@@ -81,7 +81,8 @@ class Checks:
         self._locks: dict[tuple[bytes, int, int], tuple[int, bytes]] = {}
         self._timeouts: dict[tuple[bytes, int, int, int], int] = {}
         self._shown: dict[tuple[int, int, bytes], int] = {}
-        self._justified: set[tuple[int, int, bytes, int]] = set()
+        self._justified: set[tuple[int, int, bytes, int, int]] = set()
+        self._orders: dict[int, tuple[int, ...]] = {}
 
     def fail(self, what: str) -> None:
         """End the run: this must never be."""
@@ -132,7 +133,8 @@ class Checks:
         if vote.view <= gave_up:
             self.fail(f"member {node.number} votes in view {vote.view} and gave up {gave_up}")
         if vote.phase is VotePhase.PREPARE:
-            if (vote.set_id, vote.height, vote.block_hash, vote.view) not in self._justified:
+            leader = self._leader(vote.height, vote.view)
+            if (vote.set_id, vote.height, vote.block_hash, vote.view, leader) not in self._justified:
                 self.fail(f"member {node.number} votes in view {vote.view} for what no proposal may ask for")
             if vote.view <= voted:
                 self.fail(f"member {node.number} votes to prepare in view {vote.view} after {voted}")
@@ -152,11 +154,20 @@ class Checks:
         view = int.from_bytes(message.high[24:32], "little") if message.high else -1
         self._shown[place] = max(view, self._shown.get(place, -1))
         if not vote.view:
-            self._justified.add((*place, 0))
+            self._justified.add((*place, 0, message.index))
             return
         entered = TimeoutCertificate.decode(message.timeout_certificate)
         if entered.view == vote.view - 1 and all(row.high_view_plus_one <= view + 1 for row in entered.signers):
-            self._justified.add((*place, vote.view))
+            self._justified.add((*place, vote.view, message.index))
+
+    def _leader(self, height: int, view: int) -> int:
+        """Return who leads a view, as the chain below its height names that one."""
+        if height not in self._orders:
+            before = self.chain.get(height - 1)
+            state = self.scene.parties.base if before is None else before.state
+            self._orders[height] = state.leader_order(height)
+        order = self._orders[height]
+        return order[view % len(order)]
 
     def shown(self, data: bytes) -> None:
         """Take what a liar sends: a proposal of it may be one to vote for."""
@@ -234,6 +245,18 @@ class Checks:
             self.fail(f"height {height} is final without a quorum")
         if not action.transcript.certificates:
             self.fail(f"height {height} is final without a transcript")
+
+    def adopted(self, node: Node, action: Adopt) -> None:
+        """Hold a block that catching up brought: its certificate, by the law and signature by signature."""
+        height = action.block.header.height
+        validators = node.state.set_at(height)
+        try:
+            action.block.verify_certificate(node.state.suite, action.certificate, validators)
+        except ProofRefused as error:
+            if node.honest:
+                self.fail(f"member {node.number} adopts height {height} with a certificate that does not hold: {error}")
+        if node.honest and not holds_quorum(action.certificate, validators):
+            self.fail(f"member {node.number} adopts height {height} without a quorum")
 
     def restored(self, node: Node, state: RelayState) -> None:
         """Hold a checkpoint's state against the chain."""

@@ -289,6 +289,8 @@ def wrong_place(liar: LiarNode) -> list[bytes]:
         replace(commit, statement=bytes(8)),
         replace(commit, vote=replace(commit.vote, executed_held=bytes([1]) * 32)),
     ]
+    usurped = _usurped(liar)
+    made += [usurped] * 3 if usurped is not None else []
     for message in messages_of(liar):
         if isinstance(message, Proposal):
             made += [
@@ -300,6 +302,20 @@ def wrong_place(liar: LiarNode) -> list[bytes]:
             ]
             break
     return [liar.encode(each) for each in chance.sample(made, 3)]
+
+
+def _usurped(liar: LiarNode) -> Proposal | None:
+    """Return a proposal in a view that somebody else leads."""
+    core = liar.core
+    assert core is not None
+    entered = core.round.entered
+    if (core.height > 1 and core.round.parent is None) or (core.view and entered is None):
+        return None
+    block, sidecar = core.state.propose([], core.round.parent, core.view, now=liar.now)
+    name = block.hash(liar.scene.parties.suite)
+    vote = Vote(core.validators.set_id, core.height, core.view, VotePhase.PREPARE, name, liar.now, bytes(32))
+    shown = entered.encode() if entered is not None and core.view else b""
+    return Proposal(liar.index, vote, liar.vote(vote).signature, block.encode(), sidecar.encode(), shown)
 
 
 def wrong_network(liar: LiarNode) -> list[bytes]:

@@ -269,7 +269,8 @@ class _InvalidProposal(Lie):
         if not isinstance(message, Proposal) or self.chance.random() < 0.3:
             return letters
         self.did()
-        return [(node, self.liar.encode(false_claims.invalid_proposal(self.liar, message))) for node, _ in letters]
+        made = self.liar.encode(false_claims.invalid_proposal(self.liar, message))
+        return [(node, made) for node, _ in letters]
 
 
 class _LyingSyncPeer(Lie):

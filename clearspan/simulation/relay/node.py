@@ -388,6 +388,7 @@ class Node:
         self.scene.report.state("synced_blocks")
         # Of the height at hand the core has seen more than the certificate.
         seen = self.core.transcript if action.state.height == self.core.height else Transcript()
+        self.scene.checks.adopted(self, action)
         transcript = Transcript((*seen.certificates, action.certificate), seen.timeouts)
         self._keep(action.block, action.certificate, transcript, self.core.votes.generation, action.state)
         return action

@@ -130,6 +130,10 @@ def make_plan(seed: int) -> Plan:
     lies: dict[int, tuple[str, ...]] = {}
     liars_max = 0 if restored_run and count == 4 else chance.choice((1, 2, 3))
     number = turn * (_CYCLE - 3) + place - 3
+    change = CHANGES[(turn + place) % len(CHANGES)]
+    base_height = chance.choice((0, 0, 0, 1024 - chance.randrange(3, 12)))
+    # Who has to begin at a checkpoint meets somebody who lies about it.
+    newcomer = bool(base_height) and change == "add"
     for index in chance.sample(range(count), count):
         others = [each for each in range(count) if each != index and each not in lies and each != restored]
         if index == restored or len(lies) == liars_max or not is_quorum(powers, others):
@@ -139,6 +143,7 @@ def make_plan(seed: int) -> Plan:
             more = chance.sample(LIES, chance.choice((0, 0, 1, 2)))
             # The lie that agreement is all about stands beside the others now and then.
             more += ["hidden_certificate"] if chance.random() < 0.3 else []
+            more += ["lying_sync_peer"] if newcomer else []
             lies[index] = tuple(dict.fromkeys((first, *more)))
     return Plan(
         seed,
@@ -149,8 +154,8 @@ def make_plan(seed: int) -> Plan:
         lies=lies,
         restored=restored,
         restore_kind=RESTORES[(turn * 2 + place - 1) % len(RESTORES)] if restored_run else "",
-        change=CHANGES[(turn + place) % len(CHANGES)],
-        base_height=chance.choice((0, 0, 0, 1024 - chance.randrange(3, 12))),
+        change=change,
+        base_height=base_height,
         faults_ns=chance.choice((2, 3, 4)) * NS_PER_S,
         interval_ns=chance.choice((60, 100, 150)) * MS,
         disk_ns=chance.choice((0, 0, 2 * MS, 20 * MS)),
