@@ -134,7 +134,8 @@ class Checks:
             self.fail(f"member {node.number} votes in view {vote.view} and gave up {gave_up}")
         if vote.phase is VotePhase.PREPARE:
             leader = self._leader(vote.height, vote.view)
-            if (vote.set_id, vote.height, vote.block_hash, vote.view, leader) not in self._justified:
+            asked = (vote.set_id, vote.height, vote.block_hash, vote.view, leader) in self._justified
+            if not asked and not self.forks:
                 self.fail(f"member {node.number} votes in view {vote.view} for what no proposal may ask for")
             if vote.view <= voted:
                 self.fail(f"member {node.number} votes to prepare in view {vote.view} after {voted}")

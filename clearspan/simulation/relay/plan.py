@@ -156,7 +156,7 @@ def make_plan(seed: int) -> Plan:
         restore_kind=RESTORES[(turn * 2 + place - 1) % len(RESTORES)] if restored_run else "",
         change=change,
         base_height=base_height,
-        faults_ns=chance.choice((2, 3, 4)) * NS_PER_S,
+        faults_ns=chance.choice((2, 2, 3, 3, 3, 4, 4, 8)) * NS_PER_S,
         interval_ns=chance.choice((60, 100, 150)) * MS,
         disk_ns=chance.choice((0, 0, 2 * MS, 20 * MS)),
         skew_ns=chance.choice((0, 50 * MS, NS_PER_S)),
