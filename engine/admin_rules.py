@@ -6,13 +6,14 @@ ADMIN-2, and a test holds each code to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from engine.admin import NEW_KEY_SIGNS, AdminRequest
+from engine.admin_compliance import EFFECTS, TWO_SIGNERS, USES, roles_allow, subject_account
 from engine.admin_window import ADMIN_WINDOW_NS
 from engine.parties import Participant
-from engine.record import Account, participant_of_account, shard_index_of_slot, slot_of_account
+from engine.record import Account, participant_of_account
 from engine.types import (
     ADMIN_WINDOW_S,
     NS_PER_S,
@@ -29,56 +30,16 @@ from native.codes import ResultCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.genesis import GenesisDomain, GenesisLedger
+    from engine.admin_context import AdminContext
     from engine.parties import Key, Parties
 
 __all__ = [
-    "AccountStore",
-    "AdminContext",
     "admin_effect",
     "malformed_code",
     "second_signer_demanded",
     "signers_code",
     "time_code",
 ]
-
-
-class AccountStore(Protocol):
-    """What the rules need of the ledger's state: accounts by id, and how to open and change one."""
-
-    def find(self, account: int) -> Account | None:
-        """Return an account's leaf, or None."""
-
-    def count(self) -> int:
-        """Return how many accounts the shard holds, system accounts included."""
-
-    def open(self, account: Account) -> None:
-        """Register a new account as the next leaf."""
-
-    def update(self, account: Account) -> None:
-        """Change flags, frozen_until, credit_limit, balance_max and key_lineage of one that exists."""
-
-    def set_key(self, key: Key) -> None:
-        """Make a key, new or retired, known to the rules of transfers."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdminContext:
-    """Where a request is decided."""
-
-    domain: GenesisDomain
-    shard: int
-    parties: Parties
-    accounts: AccountStore
-
-    def ledger(self, number: int) -> GenesisLedger | None:
-        """Return a ledger of the domain."""
-        return next((ledger for ledger in self.domain.ledgers if ledger.ledger == number), None)
-
-    def is_here(self, account: int) -> bool:
-        """Say whether an account's slot is on this shard."""
-        index = shard_index_of_slot(slot_of_account(account), self.domain.shards)
-        return self.domain.domain << 8 | index == self.shard
 
 
 _DOMAIN_ROLES: Final = (Role.OPERATOR, Role.SUPERVISOR, Role.BLOCK, Role.SCREENING)
@@ -100,6 +61,7 @@ _USES: Final[dict[int, frozenset[str]]] = {
     AdminType.ACCOUNT_CLOSE: frozenset({"subject", "ledger", "reason"}),
     AdminType.QUOTA_SET: frozenset({"participant", "limit_a", "limit_b"}),
     AdminType.ACCOUNT_KEY_SET: frozenset({"subject", "ledger", "key_id"}),
+    **USES,
 }
 _ALWAYS: Final = frozenset({"id", "type", "expires_at", "valid_for_s"})
 _OPTIONAL: Final = tuple(name for name in AdminRequest.__dataclass_fields__ if name not in _ALWAYS)
@@ -110,6 +72,7 @@ _TWO_ALWAYS: Final = frozenset(
         AdminType.ACCOUNT_UNFREEZE,
         AdminType.ACCOUNT_CLOSE,
         AdminType.ACCOUNT_KEY_SET,
+        *TWO_SIGNERS,
     }
 )
 _TWO_FOR_ROLES: Final = frozenset({Role.ISSUER, Role.OPERATOR, Role.SUPERVISOR, Role.BLOCK})
@@ -188,7 +151,11 @@ def signers_code(
             return code
     if second is not None and second.lineage == first.lineage:
         return ResultCode.SIGNERS_MUST_DIFFER
-    return None if _roles_allow(request, first, second) else ResultCode.SIGNER_ROLE_NOT_ALLOWED
+    if not _roles_allow(request, first, second):
+        return ResultCode.SIGNER_ROLE_NOT_ALLOWED
+    # Four eyes of two institutions: one supervisor's two keys are one opinion.
+    alike = second is not None and second.participant == first.participant
+    return ResultCode.SIGNERS_MUST_DIFFER if alike and request.type == AdminType.HOLD_RELEASE else None
 
 
 def _roles_allow(request: AdminRequest, first: Key, second: Key | None) -> bool:
@@ -196,6 +163,8 @@ def _roles_allow(request: AdminRequest, first: Key, second: Key | None) -> bool:
     operator = first.role == Role.OPERATOR
     registrar = first.role == Role.REGISTRAR and first.participant == request.participant
     second_operates = second is not None and second.role == Role.OPERATOR
+    if request.type in USES:
+        return roles_allow(request, first, second)
     match request.type:
         case AdminType.PARTICIPANT_ADD | AdminType.QUOTA_SET:
             return operator
@@ -370,23 +339,13 @@ def _new_account(request: AdminRequest, lineage: int, flags: int, now: int) -> A
     )
 
 
-def _subject(context: AdminContext, request: AdminRequest) -> Account | ResultCode:
-    """Return the account that types 6 to 9 and 11 are about; that its slot is here was asked before."""
-    account = context.accounts.find(request.subject)
-    if account is None:
-        return ResultCode.ACCOUNT_NOT_FOUND
-    if account.ledger != request.ledger:
-        return ResultCode.DEBIT_ACCOUNT_OTHER_LEDGER
-    return ResultCode.ACCOUNT_CLOSED if account.flags & AccountFlag.CLOSED else account
-
-
 def _account_limits(context: AdminContext, request: AdminRequest, first: Key, _now: int) -> _Outcome:
     if not context.is_here(request.subject):
         return ResultCode.WRONG_SHARD
     ledger = context.ledger(request.ledger)
     if ledger is None or ledger.issuer != first.participant:
         return ResultCode.NOT_THE_ISSUER
-    account = _subject(context, request)
+    account = subject_account(context, request)
     if isinstance(account, ResultCode):
         return account
     context.accounts.update(replace(account, credit_limit=request.limit_a, balance_max=request.limit_b))
@@ -396,7 +355,7 @@ def _account_limits(context: AdminContext, request: AdminRequest, first: Key, _n
 def _account_freeze(context: AdminContext, request: AdminRequest, _first: Key, _now: int) -> _Outcome:
     if not context.is_here(request.subject):
         return ResultCode.WRONG_SHARD
-    account = _subject(context, request)
+    account = subject_account(context, request)
     if isinstance(account, ResultCode):
         return account
     # An instant past the last one that the field holds means the same: for longer than clocks will run.
@@ -408,7 +367,7 @@ def _account_freeze(context: AdminContext, request: AdminRequest, _first: Key, _
 def _account_unfreeze(context: AdminContext, request: AdminRequest, _first: Key, _now: int) -> _Outcome:
     if not context.is_here(request.subject):
         return ResultCode.WRONG_SHARD
-    account = _subject(context, request)
+    account = subject_account(context, request)
     if isinstance(account, ResultCode):
         return account
     context.accounts.update(replace(account, flags=account.flags & ~AccountFlag.FROZEN, frozen_until=0))
@@ -418,7 +377,7 @@ def _account_unfreeze(context: AdminContext, request: AdminRequest, _first: Key,
 def _account_close(context: AdminContext, request: AdminRequest, _first: Key, _now: int) -> _Outcome:
     if not context.is_here(request.subject):
         return ResultCode.WRONG_SHARD
-    account = _subject(context, request)
+    account = subject_account(context, request)
     if isinstance(account, ResultCode):
         return account
     if account.debits_pending or account.credits_pending:
@@ -442,7 +401,7 @@ def _quota_set(context: AdminContext, request: AdminRequest, _first: Key, _now: 
 def _account_key_set(context: AdminContext, request: AdminRequest, _first: Key, now: int) -> _Outcome:
     if not context.is_here(request.subject):
         return ResultCode.WRONG_SHARD
-    account = _subject(context, request)
+    account = subject_account(context, request)
     if isinstance(account, ResultCode):
         return account
     if account.flags & AccountFlag.ISSUER:
@@ -467,4 +426,5 @@ _RULES: Final[dict[AdminType, Callable[[AdminContext, AdminRequest, Key, int], _
     AdminType.ACCOUNT_CLOSE: _account_close,
     AdminType.QUOTA_SET: _quota_set,
     AdminType.ACCOUNT_KEY_SET: _account_key_set,
+    **EFFECTS,
 }

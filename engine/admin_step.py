@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.admin import NEW_KEY_SIGNS, SIGNERS
-from engine.admin_rules import AdminContext, admin_effect, malformed_code, signers_code, time_code
+from engine.admin_context import AdminContext
+from engine.admin_rules import admin_effect, malformed_code, signers_code, time_code
 from engine.admin_window import AdminEntry, AdminWindow
 from engine.batch import raw
 from engine.codes import MEANINGS, CodeClass

@@ -98,6 +98,24 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
         "The run was not committed by its deadline; nothing moved, and a new run may be signed under new ids.",
     ),
     "PREPARED_CREDIT": ("ask", "OK", "", "The payee's side of a run is reserved; the relay decides by its deadline."),
+    "HELD": (
+        "ask",
+        "OK",
+        "",
+        "The amount is reserved and supervisors decide by the hold's deadline; look it up, and send nothing else.",
+    ),
+    "HOLD_EXPIRED": (
+        "no",
+        "ABORTED",
+        "ED05",
+        "Nobody released it by its deadline; nothing moved, and a new request may be signed under a new id.",
+    ),
+    "HOLD_REJECTED": (
+        "no",
+        "ABORTED",
+        "NARR",
+        "The supervisors rejected it, or its timelock came too near; nothing moved. Ask the owner of the hold why.",
+    ),
     "RESERVED_FLAG_SET": ("open", "INVALID_ARGUMENT", "FF01", _MALFORMED),
     "KIND_FLAG_NOT_ALLOWED": ("open", "INVALID_ARGUMENT", "FF01", _MALFORMED),
     "MANDATE_UNSUPPORTED": ("open", "UNIMPLEMENTED", "AG03", "Have the account's own key sign."),
@@ -271,6 +289,38 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
         "AG01",
         "Submit the reveal to the relay and wait until it is final.",
     ),
+    "APPROVAL_REQUIRED": (
+        "no",
+        "FAILED_PRECONDITION",
+        "AG01",
+        "Send this member alone, under a new id, so that it can be held for the supervisors.",
+    ),
+    "QUOTE_EXPIRED": ("no", "FAILED_PRECONDITION", "DT01", "Ask for another quote; lock again under a new id."),
+    "QUOTE_EXHAUSTED": (
+        "no",
+        "FAILED_PRECONDITION",
+        "AM02",
+        "Lock no more than is left of the quote, or open another; use a new id.",
+    ),
+    "TIER_LIMIT_EXCEEDED": (
+        "no",
+        "FAILED_PRECONDITION",
+        "AM02",
+        "Send less at once, or ask the issuer for another tier.",
+    ),
+    "VELOCITY_EXCEEDED": ("no", "FAILED_PRECONDITION", "AM13", "Wait for the next day; use a new id."),
+    "BREAKER_OPEN": (
+        "open",
+        "UNAVAILABLE",
+        "AG10",
+        "A breaker stops this for now; ask its supervisor, and send the same bytes again when it is cleared.",
+    ),
+    "BREAKER_SLOW": (
+        "open",
+        "RESOURCE_EXHAUSTED",
+        "ED06",
+        "A breaker lets only so many through; send the same bytes again.",
+    ),
     "ADMIN_TYPE_UNKNOWN": ("open", "INVALID_ARGUMENT", "FF01", _MALFORMED),
     "ADMIN_FIELD_NOT_ALLOWED": ("open", "INVALID_ARGUMENT", "FF01", _MALFORMED),
     "PARTICIPANT_EXISTS": ("no", "ALREADY_EXISTS", "DU02", _NEW),
@@ -312,6 +362,18 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
     ),
     "EXISTS_WITH_DIFFERENT_CONTENT": ("open", "ALREADY_EXISTS", "DU03", _OTHER),
     "NOT_THE_ISSUER": ("no", "PERMISSION_DENIED", "AG01", "Only the ledger's issuer sets limits on it."),
+    "QUOTE_EXISTS": ("no", "ALREADY_EXISTS", "DU03", _NEW),
+    "QUOTE_NOT_FOUND": ("no", "NOT_FOUND", "RF01", "No such quote is open on this account; use a new id."),
+    "BREAKER_NOT_FOUND": ("no", "NOT_FOUND", "RF01", "No breaker is set on this subject; use a new id."),
+    "TIER_NOT_FOUND": ("no", "NOT_FOUND", "RF01", "Set the tier of the ledger first; use a new id."),
+    "HOLD_NOT_FOUND": ("no", "NOT_FOUND", "RF01", "Nothing of this id was ever held on this account; use a new id."),
+    "HOLD_OVER": ("no", "FAILED_PRECONDITION", "AM05", "The hold has ended; look the transfer up."),
+    "RULES_FULL": (
+        "open",
+        "RESOURCE_EXHAUSTED",
+        "ED06",
+        "Close quotes or clear breakers that are over, then send the same bytes again.",
+    ),
     "OVERLOADED": ("open", "RESOURCE_EXHAUSTED", "ED06", "Wait a moment and send the same bytes again."),
     "SHARD_SUSPENDED": ("open", "UNAVAILABLE", "AG10", _RESEND),
     "SHARD_AWAY": ("open", "UNAVAILABLE", "AB09", _RESEND),
@@ -340,7 +402,7 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
 _LEAF_ONLY: Final = frozenset(
     {
         *range(ResultCode.CREATED, ResultCode.EXISTS),
-        *range(ResultCode.CREDITED, ResultCode.PREPARED_CREDIT + 1),
+        *range(ResultCode.CREDITED, ResultCode.HOLD_REJECTED + 1),
         ResultCode.KEY_NOT_IN_FORCE,
         ResultCode.EXPIRED,
     }
@@ -349,8 +411,9 @@ _LEAF_ONLY: Final = frozenset(
 _BURNS: Final = frozenset(
     {
         *range(ResultCode.DEBIT_ACCOUNT_OTHER_LEDGER, ResultCode.CANCEL_TOO_LATE + 1),
+        *range(ResultCode.APPROVAL_REQUIRED, ResultCode.VELOCITY_EXCEEDED + 1),
         *range(ResultCode.PARTICIPANT_EXISTS, ResultCode.ACCOUNT_NOT_EMPTY + 1),
-        ResultCode.NOT_THE_ISSUER,
+        *range(ResultCode.NOT_THE_ISSUER, ResultCode.HOLD_OVER + 1),
     }
 )
 

@@ -10,9 +10,10 @@ from engine.batch import raw
 from engine.invariants import invariant
 from engine.record import Account, shard_index_of_slot
 from engine.refusals import EncodingError
+from engine.rules import Rule
 from engine.types import SLOT_COUNT, SLOT_MAP_VERSION
 from native.errors import StateBytesInvalid
-from native.ledger import LedgerState
+from native.ledger import RULE_BYTES, LedgerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +129,7 @@ class LedgerAccounts:
         invariant(index >= 0, "room_for_an_account_was_checked", account=account.id)
 
     def update(self, account: Account) -> None:
-        """Change flags, frozen_until, credit_limit, balance_max and key_lineage of one that exists."""
+        """Change flags, frozen_until, credit_limit, balance_max, key_lineage and tier of one that exists."""
         self._ledger.update_account(
             self._index(account.id),
             flags=account.flags,
@@ -136,11 +137,44 @@ class LedgerAccounts:
             credit_limit=account.credit_limit,
             balance_max=account.balance_max,
             key_lineage=account.key_lineage,
+            tier=account.tier,
         )
 
     def set_key(self, key: Key) -> None:
         """Make a key, new or retired, known to the rules of transfers."""
         self._ledger.set_key(key.id, key.participant, key.role, key.lineage, key.retired_at)
+
+    def find_rule(self, kind: int, subject: int, name: int = 0, breaker: int = 0) -> Rule | None:
+        """Return a rule by its key; ``breaker`` says what a breaker's subject is."""
+        row = self._ledger.find_rule(kind, breaker, subject.to_bytes(16, "little"), name.to_bytes(16, "little"))
+        return None if row is None else Rule.decode(row)
+
+    def set_rule(self, rule: Rule) -> bool:
+        """Make or replace a rule; False when the table is full."""
+        return self._ledger.set_rule(rule.encode())
+
+    def remove_rule(self, rule: Rule) -> None:
+        """Remove a rule that stands."""
+        subject, name = rule.subject.to_bytes(16, "little"), rule.name.to_bytes(16, "little")
+        self._ledger.remove_rule(rule.type, rule.breaker, subject, name)
+
+    def trim_quotes(self, account: int, before: int) -> int:
+        """Forget an account's quotes that were over before an instant; return how many are left."""
+        return self._ledger.trim_quotes(account.to_bytes(16, "little"), before)
+
+    def trim_breakers(self, now: int) -> None:
+        """Forget the breakers that are over."""
+        self._ledger.trim_breakers(now)
+
+    def end_hold(self, account: int, transfer: int, *, releases: bool, now: int) -> int:
+        """Release or reject a held transfer; return the code."""
+        return self._ledger.end_hold(account.to_bytes(16, "little"), transfer.to_bytes(16, "little"), releases, now)
+
+    def rules(self) -> list[Rule]:
+        """Return all rules that stand, in order of their places."""
+        rows = self._ledger.rules()
+        found = (Rule.decode(rows[start : start + RULE_BYTES]) for start in range(0, len(rows), RULE_BYTES))
+        return [rule for rule in found if rule.type]
 
     def add_decision(self, digest: bytes, time: int, code: int) -> None:
         """Append a leaf to the decisions of the block."""

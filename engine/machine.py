@@ -19,6 +19,7 @@ from engine.block import InclusionPath
 from engine.bodies import decode_admin_body, decode_batch_body, decode_credits_body
 from engine.chain_position import ChainPosition
 from engine.header import ChannelEntry, Header, LedgerEntry
+from engine.holds import Hold, ledger_of, was_held
 from engine.invariants import invariant
 from engine.ledger_accounts import LedgerAccounts, load_ledger, new_ledger
 from engine.linked_run import contradiction, recorded_decision
@@ -30,10 +31,10 @@ from engine.peer_anchors import PeerAnchors
 from engine.proved_credits import ProvedCredits, check_messages, check_place, check_proof
 from engine.refusals import CreditsRefused, EncodingError, GenesisRefused, ReplayDiverged
 from engine.relay_block import RelayBlock
-from engine.types import MESSAGE_BYTES, SLOT_MAP_VERSION
+from engine.types import MESSAGE_BYTES, SLOT_MAP_VERSION, RuleType
 from native.codes import ResultCode
 from native.hashing import digest, leaf_hash_rows, merkle_path, merkle_root
-from native.ledger import prepare
+from native.ledger import PENDING_BYTES, prepare
 from native.signatures import KeyRegistry, verify_batch
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
     from engine.linked_run import RunDecision
     from engine.peer_anchors import PeerAnchor
     from engine.record import Account
+    from engine.rules import Rule
     from native.ledger import LedgerState, Prepared, RunView
 
-__all__ = ["STATE_SUBTREES", "AccountProof", "BatchOutcome", "Sealed", "ShardMachine"]
+__all__ = ["RULES_SUBTREE", "STATE_SUBTREES", "AccountProof", "BatchOutcome", "Sealed", "ShardMachine"]
 
 STATE_SUBTREES = (
     "accounts",
@@ -66,6 +68,8 @@ STATE_SUBTREES = (
     "parameters",
 )
 """The leaves of the state root, in order (LEDGER-70)."""
+RULES_SUBTREE = "rules"
+"""The leaf after them, from the first rule on: a log without any has the roots that it always had."""
 
 _SUBTREE_NAME_BYTES = 16
 _STATE_LEAF_BYTES = 48
@@ -175,6 +179,30 @@ class ShardMachine:
         """Yield all accounts in order of registration, system accounts included."""
         return self._accounts.all()
 
+    def rules(self) -> list[Rule]:
+        """Return the rules that stand: quotes, thresholds, breakers, tiers and their counters (LEDGER-100)."""
+        return self._accounts.rules()
+
+    def holds(self) -> list[Hold]:
+        """Return the transfers that wait for supervisors, in order of creation (LEDGER-105)."""
+        rows = self._ledger.holds()
+        owners = {rule.ledger: rule.bound for rule in self._accounts.rules() if rule.type == RuleType.LEDGER}
+        return [
+            Hold.decode(rows[start : start + PENDING_BYTES], owners) for start in range(0, len(rows), PENDING_BYTES)
+        ]
+
+    def find_hold(self, account: int, transfer: int) -> Hold | None:
+        """Return a transfer that is, or was, held and is still known; None for any other."""
+        row = self._ledger.find_pending(account.to_bytes(16, "little"), transfer.to_bytes(16, "little"))
+        if row is None or not was_held(row):
+            return None
+        rule = self._accounts.find_rule(RuleType.LEDGER, ledger_of(row))
+        return Hold.decode(row, {} if rule is None else {rule.ledger: rule.bound})
+
+    def find_rule(self, kind: RuleType, subject: int, name: int = 0, breaker: int = 0) -> Rule | None:
+        """Return a rule by its key, as ``engine.rules`` says: a quote by account and id, a breaker by what it is on."""
+        return self._accounts.find_rule(kind, subject, name, breaker)
+
     def totals(self, ledger: int) -> tuple[int, int]:
         """Return debits pending and posted of a ledger on this shard."""
         debits_pending, debits_posted, _, _ = self._ledger.totals(ledger)
@@ -254,8 +282,10 @@ class ShardMachine:
     def apply_admin(self, request: AdminColumns, now: int, recorded: NDArray[np.uint16] | None = None) -> AdminOutcome:
         """Decide admin requests in order and verify their signatures; ``recorded`` codes stand in for that (LOG-3)."""
         self._start(now)
-        self._ledger.sweep(now)
-        return self._admin.apply(request, now, recorded)
+        self._ledger.begin_record(now)
+        outcome = self._admin.apply(request, now, recorded)
+        self._ledger.end_record()
+        return outcome
 
     def apply_credits(self, peer: int, messages: Buffer, now: int) -> NDArray[np.uint16]:
         """Take messages of a peer shard, n x 128 in sequence; return the code each was answered with (05)."""
@@ -383,7 +413,10 @@ class ShardMachine:
             self._channels_root(),
             self._ledger.parameters_root(),
         )
-        return dict(zip(STATE_SUBTREES, roots, strict=True))
+        named = dict(zip(STATE_SUBTREES, roots, strict=True))
+        if self._ledger.rule_count:
+            named[RULES_SUBTREE] = self._ledger.rules_root()
+        return named
 
     def _channels_root(self) -> bytes:
         if not len(self._anchors):

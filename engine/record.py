@@ -18,6 +18,7 @@ from engine.types import (
     HEAD_BYTES,
     RECORD_BYTES,
     SLOT_COUNT,
+    TIER_MAX,
     U32_MAX,
     U64_MAX,
     U128_MAX,
@@ -158,6 +159,7 @@ class Account:
     flags: int
     code: int
     frozen_until: int
+    tier: int = 0
 
     @property
     def balance(self) -> int:
@@ -179,20 +181,20 @@ class Account:
             self.key_lineage,
             self.flags,
             self.code,
-            0,
+            self.tier,
             self.frozen_until,
         )
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Read a leaf; raises EncodingError for another length or a padding that is not zero."""
+        """Read a leaf; raises EncodingError for another length or a tier that cannot be."""
         if len(data) != ACCOUNT_BYTES:
             raise EncodingError("account bytes", len(data), ACCOUNT_BYTES)
-        *wide, opened_at, ledger, key_lineage, flags, code, zero, frozen_until = _ACCOUNT.unpack(data)
-        if zero != 0:
-            raise EncodingError("account padding", zero, 0)
+        *wide, opened_at, ledger, key_lineage, flags, code, tier, frozen_until = _ACCOUNT.unpack(data)
+        if tier > TIER_MAX:
+            raise EncodingError("account tier", tier, f"at most {TIER_MAX}")
         numbers = [_int(value) for value in wide]
-        return cls(*[*numbers, opened_at, ledger, key_lineage, flags, code, frozen_until])
+        return cls(*[*numbers, opened_at, ledger, key_lineage, flags, code, frozen_until, tier])
 
 
 def ordinary_account_id(participant: int, serial: int) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "SIGNATURE_BYTES",
     "SLOT_COUNT",
     "SLOT_MAP_VERSION",
+    "TIER_MAX",
     "U16_MAX",
     "U32_MAX",
     "U64_MAX",
@@ -31,6 +32,8 @@ __all__ = [
     "AccountId",
     "AdminType",
     "Amount",
+    "BreakerGrade",
+    "BreakerSubject",
     "CreditKind",
     "DomainId",
     "HashSuite",
@@ -39,8 +42,10 @@ __all__ = [
     "ParticipantId",
     "RelayRecordType",
     "Role",
+    "RuleType",
     "ShardId",
     "SigningSuite",
+    "TierAction",
     "TimeNs",
     "TransferFlag",
     "TransferId",
@@ -60,6 +65,7 @@ TransferId = NewType("TransferId", int)
 
 U16_MAX: Final = 2**16 - 1
 U32_MAX: Final = 2**32 - 1
+TIER_MAX: Final = 2**16 - 1
 U64_MAX: Final = 2**64 - 1
 U128_MAX: Final = 2**128 - 1
 NS_PER_S: Final = 1_000_000_000
@@ -167,6 +173,54 @@ class AdminType(IntEnum):
     QUOTA_SET = 10
     ACCOUNT_KEY_SET = 11
     MANDATE = 12
+    QUOTE_OPEN = 13
+    QUOTE_CLOSE = 14
+    LEDGER_RULES = 15
+    HOLD_RELEASE = 16
+    HOLD_REJECT = 17
+    BREAKER_SET = 18
+    BREAKER_CLEAR = 19
+    LEDGER_TIER = 20
+    ACCOUNT_TIER = 21
+    LOOK = 22
+
+
+@unique
+class RuleType(IntEnum):
+    """What a row of the table of rules is (LEDGER-100)."""
+
+    QUOTE = 1
+    LEDGER = 2
+    BREAKER = 3
+    TIER = 4
+    COUNTER = 5
+
+
+@unique
+class BreakerSubject(IntEnum):
+    """What a breaker stands on."""
+
+    ACCOUNT = 1
+    PARTICIPANT = 2
+    LEDGER = 3
+    REFERENCE = 4
+
+
+@unique
+class BreakerGrade(IntEnum):
+    """What a breaker does to what would begin."""
+
+    SLOW = 1
+    HOLD = 2
+    STOP = 3
+
+
+@unique
+class TierAction(IntEnum):
+    """What happens to a transfer past the bounds of a tier."""
+
+    REFUSE = 1
+    HOLD = 2
 
 
 @unique

@@ -16,7 +16,8 @@ __all__ = ["ResultCode", "c_header"]
 class ResultCode(IntEnum):
     """One answer to one request. 0 is never an answer."""
 
-    # 1-19: done; of a linked run over shards (10-13) also what waits for the relay, and how that ended.
+    # 1-19: done; of a linked run over shards (10-13) and of what supervisors hold (14-16) also what waits, and how that
+    # ended.
     CREATED = 1
     CREATED_IN_TRANSIT = 2
     EXISTS = 3
@@ -30,6 +31,9 @@ class ResultCode(IntEnum):
     COMMITTED = 11
     ABORTED = 12
     PREPARED_CREDIT = 13
+    HELD = 14
+    HOLD_EXPIRED = 15
+    HOLD_REJECTED = 16
 
     # 20-69: malformed, in the order in which they are looked for.
     RESERVED_FLAG_SET = 20
@@ -120,6 +124,14 @@ class ResultCode(IntEnum):
     ISSUER_KEYS_MUST_DIFFER = 154
     CANCEL_TOO_LATE = 155
     PREIMAGE_NOT_FINAL = 156
+    # 157-164: what rules refuse, and burn; 165-169: what breakers refuse for now.
+    APPROVAL_REQUIRED = 157
+    QUOTE_EXPIRED = 158
+    QUOTE_EXHAUSTED = 159
+    TIER_LIMIT_EXCEEDED = 160
+    VELOCITY_EXCEEDED = 161
+    BREAKER_OPEN = 165
+    BREAKER_SLOW = 166
 
     # 200-239: administration.
     ADMIN_TYPE_UNKNOWN = 200
@@ -143,6 +155,13 @@ class ResultCode(IntEnum):
     SIGNER_ROLE_NOT_ALLOWED = 218
     EXISTS_WITH_DIFFERENT_CONTENT = 219
     NOT_THE_ISSUER = 220
+    QUOTE_EXISTS = 221
+    QUOTE_NOT_FOUND = 222
+    BREAKER_NOT_FOUND = 223
+    TIER_NOT_FOUND = 224
+    HOLD_NOT_FOUND = 225
+    HOLD_OVER = 226
+    RULES_FULL = 227
 
     # 240-299: the road itself; the request was not looked at.
     OVERLOADED = 240

@@ -22,6 +22,7 @@ __all__ = [
     "HEAD_BYTES",
     "MESSAGE_BYTES",
     "PENDING_BYTES",
+    "RULE_BYTES",
     "TRANSFER_BYTES",
     "BatchResult",
     "LedgerState",
@@ -37,6 +38,7 @@ ACCOUNT_BYTES: Final = 160
 MESSAGE_BYTES: Final = 192
 CREDIT_BYTES: Final = 128
 PENDING_BYTES: Final = 200
+RULE_BYTES: Final = 128
 BATCH_MAX: Final = 8192
 
 def slots(account_ids: Buffer, stride: int, offset: int, out: Buffer) -> None:
@@ -207,8 +209,17 @@ class LedgerState:
     def sweep(self, now: int) -> None:
         """Take a log record that is only a sweep here: admin and seal records."""
 
+    def begin_record(self, now: int) -> None:
+        """Begin a log record that sweeps and then ends holds; until ``end_record`` every other step is refused."""
+
     def end_record(self) -> None:
-        """Do nothing: every step ends its own log record."""
+        """End the record that ``begin_record`` began; every other step ends its own."""
+
+    def end_hold(self, debit: Buffer, id: Buffer, releases: bool, now: int) -> int:  # noqa: A002 - the field's name
+        """Release a held transfer inside an open record, or reject it: ``created``, ``hold_not_found``, ``hold_over``.
+
+        A lock whose timelock has come too near is rejected although it was to be released (LEDGER-106).
+        """
 
     def take_outgoing(self) -> list[tuple[int, bytes]]:
         """Return messages made since the last call: (peer, k x 128 in sequence), peers ascending; each only once."""
@@ -249,6 +260,7 @@ class LedgerState:
         credit_limit: int | None = None,
         balance_max: int | None = None,
         key_lineage: int | None = None,
+        tier: int | None = None,
     ) -> None:
         """Set what is given; of the flags only issuer, frozen and closed may change."""
 
@@ -270,9 +282,42 @@ class LedgerState:
         debit account 16, id 16, credit account 16, amount 16, posted 16, user_data 16, record digest 32, binding 32 (of
         a claimed lock the preimage), due u64 (0 never; of a lock the timelock), expires_at u64, ended_at u64, ledger
         u32, key lineage u32, flags u16, code u16, state u8 (1 open, 2 posted, 3 voided, 4 expired, 5 claimed,
-        6 refunded, 8 prepared, 9 prepared credit half, 11 aborted), zero 3. Of the half of a run over shards the
-        binding is T_run, and until it is decided due is the run's deadline and ended_at the record's until.
+        6 refunded, 8 prepared, 9 prepared credit half, 11 aborted, 12 held, 14 hold rejected, 15 hold expired),
+        draws u8 (1: on the quote that its user_data names), held_for u8 (0, or 1 threshold, 2 breaker, 3 tier,
+        4 velocity), zero. Of the half of a run over shards the binding is T_run, and until it is decided due is the
+        run's deadline and ended_at the record's until; so they are of a hold.
         """
+
+    def holds(self) -> bytes:
+        """Return the transfers that are held, k x 200 in order of creation; see find_pending."""
+
+    def find_rule(self, type: int, kind: int, subject: Buffer, name: Buffer) -> bytes | None:  # noqa: A002 - the field's name
+        """Return a rule's row, 128 bytes (LEDGER-100), or None; kind is 0 but for breakers."""
+
+    def set_rule(self, row: Buffer) -> bool:
+        """Make a rule, or put another row in the place of the one with its key; False when the table is full.
+
+        Raises ShapeError for a row that no rule has.
+        """
+
+    def remove_rule(self, type: int, kind: int, subject: Buffer, name: Buffer) -> bool:  # noqa: A002 - the field's name
+        """Remove a rule; False when there is none."""
+
+    def trim_quotes(self, account: Buffer, before: int) -> int:
+        """Remove an account's quotes that were over before this instant, and return how many it has left."""
+
+    def trim_breakers(self, now: int) -> None:
+        """Remove the breakers that are over."""
+
+    def rules(self) -> bytes:
+        """Return all places of the table, k x 128, zeros where one is free."""
+
+    @property
+    def rule_count(self) -> int:
+        """How many places the table has, free ones included."""
+
+    def rules_root(self) -> bytes:
+        """Return the root of the rules; hashes what changed since the last."""
 
     def accounts_root(self) -> bytes:
         """Return the root of the accounts; hashes what changed since the last root or path."""

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from native.errors import InvariantBroken, ShapeError, StateBytesInvalid, UnknownSuite
 from native.kernel import choose_level
@@ -25,7 +25,7 @@ cdef extern from "apply/layout.h" nogil:
     ctypedef struct cs_account:
         cs_u128 id, debits_pending, credits_pending, credit_limit, balance_max
         uint64_t frozen_until
-        uint32_t key_lineage
+        uint32_t key_lineage, tier
         uint16_t flags
     ctypedef struct cs_decision:
         uint16_t code
@@ -74,6 +74,24 @@ cdef extern from "apply/pendings.h" nogil:
         uint64_t count
     uint32_t cs_pendings_find(const cs_pendings *pendings, cs_u128 debit_account, cs_u128 id)
 
+cdef extern from "apply/rules.h" nogil:
+    const int CS_RULE_QUOTE
+    const int CS_RULE_BREAKER
+    ctypedef struct cs_rule:
+        cs_u128 subject, name
+        uint64_t until
+        uint16_t type, kind
+    ctypedef struct cs_rules:
+        cs_rule *items
+        uint64_t count, live
+    int cs_rules_reserve(cs_rules *rules, uint64_t more)
+    uint32_t cs_rules_find(const cs_rules *rules, unsigned type, unsigned kind, cs_u128 subject, cs_u128 name)
+    int cs_rules_have_room(const cs_rules *rules, unsigned type)
+    uint32_t cs_rules_add(cs_rules *rules, const cs_rule *rule)
+    void cs_rules_remove(cs_rules *rules, uint32_t index)
+    cs_rule *cs_rules_touch(cs_rules *rules, uint32_t index)
+    int cs_rule_is_sound(const cs_rule *rule)
+
 cdef extern from "apply/decisions.h" nogil:
     ctypedef struct cs_decisions:
         cs_decision *leaves
@@ -110,6 +128,7 @@ cdef extern from "apply/state.h" nogil:
     const int CS_FAULT_RUN_HELD
     const int CS_FAULT_RUN_SHAPE
     const int CS_FAULT_RUN_DECISION
+    const int CS_FAULT_RECORD_OPEN
     ctypedef struct cs_run_view:
         uint32_t status, member
         uint16_t code
@@ -134,6 +153,7 @@ cdef extern from "apply/state.h" nogil:
         cs_pendings pendings
         cs_decisions decisions
         cs_outgoing outgoing
+        cs_rules rules
     ctypedef struct cs_parameters:
         uint32_t suite, shard, slot_map_version
         uint8_t genesis_hash[32]
@@ -164,6 +184,10 @@ cdef extern from "apply/state.h" nogil:
     const int CS_PREPARED_BYTES
     uint64_t cs_prepared(const cs_state *state, uint8_t *out)
     int cs_apply_sweep(cs_state *state, uint64_t now)
+    int cs_begin_record(cs_state *state, uint64_t now)
+    int cs_end_record(cs_state *state)
+    uint64_t cs_holds(const cs_state *state, uint8_t *out)
+    int cs_end_hold(cs_state *state, cs_u128 debit_account, cs_u128 id, int releases, uint64_t now)
     int64_t cs_open_account(cs_state *state, const cs_account *account)
     int cs_set_key(cs_state *state, uint32_t key_id, const cs_key *key)
     int cs_ids_root(const cs_state *state, uint8_t *out)
@@ -172,6 +196,7 @@ cdef extern from "apply/state.h" nogil:
     int cs_ledgers_root(const cs_state *state, uint8_t *out)
     void cs_parameters_root(const cs_state *state, uint8_t *out)
     void cs_accounts_root(cs_state *state, uint8_t *out)
+    void cs_rules_root(cs_state *state, uint8_t *out)
     void cs_channel_sums(const cs_state *state, uint32_t ledger_index, cs_u128 *credits, cs_u128 *debits)
     uint32_t cs_find_ledger(const cs_state *state, uint32_t ledger)
     uint64_t cs_export_bytes(const cs_state *state)
@@ -186,6 +211,7 @@ __all__ = [
     "HEAD_BYTES",
     "MESSAGE_BYTES",
     "PENDING_BYTES",
+    "RULE_BYTES",
     "TRANSFER_BYTES",
     "BatchResult",
     "LedgerState",
@@ -203,6 +229,7 @@ ACCOUNT_BYTES = 160
 MESSAGE_BYTES = 192
 CREDIT_BYTES = 128
 PENDING_BYTES = 200
+RULE_BYTES = 128
 BATCH_MAX = 8192
 
 cdef enum:
@@ -212,6 +239,7 @@ cdef enum:
     MESSAGE = 192
     CREDIT = 128
     PENDING = 200
+    RULE = 128
     DECISION = 48
     HASH = 32
     SLOTS = 4096
@@ -230,6 +258,7 @@ FAULTS = {
     CS_FAULT_RUN_HELD: "held_run_is_decided_first",
     CS_FAULT_RUN_SHAPE: "run_record_holds_one_run",
     CS_FAULT_RUN_DECISION: "run_decision_follows_from_its_halves",
+    CS_FAULT_RECORD_OPEN: "a_record_is_ended_before_the_next",
 }
 
 # In the order of the bits CS_AUDIT_….
@@ -242,6 +271,7 @@ AUDITS = (
     "id_counts_agree",
     "every_item_is_found_under_its_key",
     "accounts_are_of_known_ledgers_and_channels_in_place",
+    "rules_are_found_and_tiers_have_theirs",
 )
 
 
@@ -650,8 +680,33 @@ cdef class LedgerState:
         self.busy = False
         check(result)
 
+    def begin_record(self, now):
+        self.enter()
+        cdef uint64_t time = number("now", now, 0xFFFFFFFFFFFFFFFF)
+        cdef int result
+        self.busy = True
+        with nogil:
+            result = cs_begin_record(self.state, time)
+        self.busy = False
+        check(result)
+
     def end_record(self):
         self.enter()
+        cdef int result
+        self.busy = True
+        with nogil:
+            result = cs_end_record(self.state)
+        self.busy = False
+        check(result)
+
+    def end_hold(self, debit, id, releases, now):
+        self.enter()
+        cdef Bytes account = exactly("debit", debit, 16), name = exactly("id", id, 16)
+        cdef int result = cs_end_hold(self.state, cs_load_u128(account.at), cs_load_u128(name.at), bool(releases),
+                                      number("now", now, 0xFFFFFFFFFFFFFFFF))
+        if result < 0:
+            check(result)
+        return result
 
     def take_outgoing(self):
         self.enter()
@@ -722,7 +777,7 @@ cdef class LedgerState:
         return bytes(found)
 
     def update_account(self, index, *, flags=None, frozen_until=None, credit_limit=None, balance_max=None,
-                       key_lineage=None):
+                       key_lineage=None, tier=None):
         cdef uint32_t which = self.account_index(index)
         cdef cs_account changed = self.state.accounts.items[which]
         if flags is not None:
@@ -737,6 +792,8 @@ cdef class LedgerState:
             amount(&changed.balance_max, "balance_max", balance_max)
         if key_lineage is not None:
             changed.key_lineage = <uint32_t>number("key_lineage", key_lineage, 0xFFFFFFFF)
+        if tier is not None:
+            changed.tier = <uint32_t>number("tier", tier, 0xFFFF)
         cs_accounts_touch(&self.state.accounts, which)[0] = changed
 
     def account_has_pendings(self, index):
@@ -781,7 +838,94 @@ cdef class LedgerState:
         cdef uint32_t index = cs_pendings_find(&self.state.pendings, cs_load_u128(account.at), cs_load_u128(name.at))
         return None if index == CS_NONE else taken(&self.state.pendings.items[index], PENDING)
 
+    def holds(self):
+        self.enter()
+        cdef bytes found = room(cs_holds(self.state, NULL) * PENDING)
+        cs_holds(self.state, <uint8_t *>PyBytes_AS_STRING(found))
+        return found
+
+    # Rules.
+
+    cdef uint32_t rule_index(self, type, kind, subject, name) except? 0xFFFFFFFE:
+        cdef Bytes about = exactly("subject", subject, 16), named = exactly("name", name, 16)
+        return cs_rules_find(&self.state.rules, <unsigned>number("type", type, 0xFFFF),
+                             <unsigned>number("kind", kind, 0xFFFF), cs_load_u128(about.at), cs_load_u128(named.at))
+
+    def find_rule(self, type, kind, subject, name):
+        self.enter()
+        cdef uint32_t index = self.rule_index(type, kind, subject, name)
+        return None if index == CS_NONE else taken(&self.state.rules.items[index], RULE)
+
+    def set_rule(self, row):
+        self.enter()
+        cdef Bytes given = exactly("row", row, RULE)
+        cdef cs_rule rule
+        memcpy(&rule, given.at, RULE)
+        if rule.type == 0 or not cs_rule_is_sound(&rule):
+            raise ShapeError("row type", rule.type, "a rule that can stand")
+        cdef cs_rules *rules = &self.state.rules
+        cdef uint32_t index = cs_rules_find(rules, rule.type, rule.kind if rule.type == CS_RULE_BREAKER else 0, rule.subject, rule.name)
+        if index != CS_NONE:
+            cs_rules_touch(rules, index)[0] = rule
+            return True
+        if not cs_rules_have_room(rules, rule.type):
+            return False
+        check(-1 if cs_rules_reserve(rules, 1) != 0 else 0)
+        cs_rules_add(rules, &rule)
+        return True
+
+    def remove_rule(self, type, kind, subject, name):
+        self.enter()
+        cdef uint32_t index = self.rule_index(type, kind, subject, name)
+        if index == CS_NONE:
+            return False
+        cs_rules_remove(&self.state.rules, index)
+        return True
+
+    def trim_quotes(self, account, before):
+        self.enter()
+        cdef Bytes about = exactly("account", account, 16)
+        cdef uint64_t limit = number("before", before, 0xFFFFFFFFFFFFFFFF)
+        cdef cs_rules *rules = &self.state.rules
+        cdef uint64_t count = rules.count, left = 0, i
+        with nogil:
+            for i in range(count):
+                if rules.items[i].type == CS_RULE_QUOTE and memcmp(&rules.items[i].subject, about.at, 16) == 0:
+                    if rules.items[i].until < limit:
+                        cs_rules_remove(rules, <uint32_t>i)
+                    else:
+                        left += 1
+        return left
+
+    def trim_breakers(self, now):
+        self.enter()
+        cdef uint64_t limit = number("now", now, 0xFFFFFFFFFFFFFFFF)
+        cdef cs_rules *rules = &self.state.rules
+        cdef uint64_t count = rules.count, i
+        with nogil:
+            for i in range(count):
+                if rules.items[i].type == CS_RULE_BREAKER and rules.items[i].until <= limit:
+                    cs_rules_remove(rules, <uint32_t>i)
+
+    def rules(self):
+        self.enter()
+        return taken(self.state.rules.items, self.state.rules.count * RULE)
+
+    @property
+    def rule_count(self):
+        self.enter()
+        return self.state.rules.count
+
     # Roots.
+
+    def rules_root(self):
+        self.enter()
+        cdef uint8_t out[HASH]
+        self.busy = True
+        with nogil:
+            cs_rules_root(self.state, out)
+        self.busy = False
+        return taken(out, HASH)
 
     def accounts_root(self):
         self.enter()

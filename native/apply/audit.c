@@ -129,13 +129,31 @@ static uint32_t audit_ids(const cs_state *state) {
     return found;
 }
 
+/* A tier has its rule and its counter, and a counter its tier. */
+static uint32_t audit_rules(const cs_state *state) {
+    uint64_t tiered = 0;
+    uint32_t found = cs_rules_are_sound(&state->rules) ? 0 : CS_AUDIT_RULES;
+    for (uint64_t i = 0; i < state->accounts.count; i++) {
+        const cs_account *account = &state->accounts.items[i];
+        if (account->tier != 0) {
+            cs_u128 tier = (cs_u128)account->ledger << 32 | account->tier;
+            tiered++;
+            if (cs_rules_find(&state->rules, CS_RULE_TIER, 0, tier, 0) == CS_NONE ||
+                cs_rules_find(&state->rules, CS_RULE_COUNTER, 0, account->id, 0) == CS_NONE) {
+                found = CS_AUDIT_RULES;
+            }
+        }
+    }
+    return tiered == state->rules.of_type[CS_RULE_COUNTER] ? found : CS_AUDIT_RULES;
+}
+
 int cs_audit(const cs_state *state, uint32_t *found) {
     sums *ledgers = calloc((size_t)state->ledger_count + 1, sizeof *ledgers);
     sums *accounts = calloc((size_t)state->accounts.count + 1, sizeof *accounts);
     int result = ledgers == NULL || accounts == NULL ? CS_NO_MEMORY : 0;
     if (result == 0) {
         *found = audit_accounts(state, ledgers) | audit_ledgers(state, ledgers) | audit_sums(state, accounts) |
-                 audit_pendings(state) | audit_ids(state);
+                 audit_pendings(state) | audit_ids(state) | audit_rules(state);
     }
     free(ledgers);
     free(accounts);

@@ -85,6 +85,9 @@ void cs_release_pending(cs_state *state, uint32_t index, uint8_t to, cs_u128 pos
     }
     cs_pendings_end(&state->pendings, index, to, posted, now, bucket);
     cs_pendings_event(&state->pendings, index, to, posted, now);
+    if (pending->draws && to != CS_STATE_CLAIMED) {
+        cs_give_back(state, pending);
+    }
     if (state->in_run) {
         cs_undo *undo = note(state, CS_UNDO_END);
         undo->pending = index;
@@ -105,6 +108,7 @@ void cs_begin_run(cs_state *state) {
     state->run_ids = state->window.chain.count;
     state->run_events = state->pendings.chain.count;
     state->run_decisions = state->decisions.count;
+    state->rules.saved_count = 0;
 }
 
 static void take_back(cs_state *state, const cs_undo *undo) {
@@ -135,6 +139,7 @@ void cs_undo_run(cs_state *state) {
     while (state->undo_count > 0) {
         take_back(state, &state->undo[--state->undo_count]);
     }
+    cs_undo_rules(state);
     state->in_run = 0;
 }
 

@@ -29,7 +29,7 @@ static uint64_t outgoing_first(const cs_outgoing *outgoing) {
 
 void cs_export_head(const cs_state *state, cs_export_header *header) {
     uint64_t first = outgoing_first(&state->outgoing);
-    cs_export_header made = {.version = CS_EXPORT_VERSION,
+    cs_export_header made = {.version = state->rules.count > 0 ? CS_EXPORT_VERSION_RULES : CS_EXPORT_VERSION,
                              .suite = (uint16_t)state->suite,
                              .shard = state->shard,
                              .slot_map_version = state->slot_map_version,
@@ -62,7 +62,7 @@ uint64_t cs_export_bytes(const cs_state *state) {
            h.account_count * CS_ACCOUNT_BYTES + h.key_count * sizeof(cs_key) +
            (h.id_bucket_count + h.pending_bucket_count) * CS_BUCKET_LEAF_BYTES + h.id_count * sizeof(cs_entry) +
            h.pending_count * CS_PENDING_BYTES + h.ended_count * CS_EXPORT_FORGET + h.decision_count * CS_DECISION_BYTES +
-           h.outgoing_count * CS_EXPORT_OUTGOING;
+           h.outgoing_count * CS_EXPORT_OUTGOING + (state->rules.count > 0 ? 8 + state->rules.count * CS_RULE_BYTES : 0);
 }
 
 static uint8_t *put(uint8_t *at, const void *from, size_t bytes) {
@@ -152,7 +152,11 @@ int cs_export(const cs_state *state, uint8_t *out) {
         at = put_ids(at, &state->window, order);
         at = put_pendings(at, pendings, order, ordinals);
         at = put(at, state->decisions.leaves, (size_t)state->decisions.count * CS_DECISION_BYTES);
-        put_outgoing(at, &state->outgoing);
+        at = put_outgoing(at, &state->outgoing);
+        if (state->rules.count > 0) {
+            at = put(at, &state->rules.count, 8);
+            put(at, state->rules.items, (size_t)state->rules.count * CS_RULE_BYTES);
+        }
     }
     free(order);
     free(ordinals);

@@ -4,7 +4,8 @@
  * keys (24, key id 1 first); id buckets ascending, each its leaf data (48) and its entries in the order made (224);
  * pending buckets ascending, their leaf data (48); pendings in order of creation (200); the numbers of the ended ones,
  * counted in that order from 0, in the order in which they are forgotten (8); decision leaves of the current block (48);
- * outgoing messages that are of the current block or not yet taken, in the order made (peer index 8, message 128).
+ * outgoing messages that are of the current block or not yet taken, in the order made (peer index 8, message 128); in
+ * version 2, which is that of a state with rules, how many places these have (8) and the rows of all of them (128).
  */
 #ifndef CS_APPLY_EXPORT_H
 #define CS_APPLY_EXPORT_H
@@ -12,6 +13,7 @@
 #include "apply/state.h"
 
 #define CS_EXPORT_VERSION 1
+#define CS_EXPORT_VERSION_RULES 2
 
 typedef struct {
     uint8_t magic[4]; /* CSKS */

@@ -42,9 +42,14 @@ static int read_header(cs_state *state, reader *from, cs_export_header *header) 
         return CS_BYTES_INVALID;
     }
     memcpy(header, take(from, sizeof *header), sizeof *header);
+    own.version = header->version == CS_EXPORT_VERSION_RULES ? header->version : CS_EXPORT_VERSION;
+    const cs_u128 expected = expected_bytes(header);
+    const size_t found = left(from) + sizeof *header;
+    /* Version 2 has its rules behind the rest, at least one place of them. */
+    int fits = own.version == CS_EXPORT_VERSION ? expected == found : expected + 8 + CS_RULE_BYTES <= found;
     /* magic to parameters_digest: of the same build, shard, network and configuration. */
     if (memcmp(header, &own, offsetof(cs_export_header, last_time)) != 0 || header->ledger_count != own.ledger_count ||
-        header->peer_count != own.peer_count || expected_bytes(header) != left(from) + sizeof *header) {
+        header->peer_count != own.peer_count || !fits) {
         return CS_BYTES_INVALID;
     }
     if (header->account_count < (uint64_t)own.ledger_count * own.peer_count || header->account_count > CS_ITEMS_MAX ||
@@ -79,7 +84,7 @@ static int read_accounts(cs_state *state, reader *from, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         cs_account account;
         memcpy(&account, take(from, CS_ACCOUNT_BYTES), CS_ACCOUNT_BYTES);
-        if ((account.flags & ~CS_ACCOUNT_FLAGS) != 0 || account.zero != 0 ||
+        if ((account.flags & ~CS_ACCOUNT_FLAGS) != 0 || account.tier > UINT16_MAX ||
             cs_accounts_find(&state->accounts, account.id) != CS_NONE) {
             return CS_BYTES_INVALID;
         }
@@ -104,8 +109,8 @@ static int read_keys(cs_state *state, reader *from, uint64_t count) {
 }
 
 static int is_entry_code(uint16_t code) {
-    return code == CS_CREATED || code == CS_CREATED_IN_TRANSIT || code == CS_PREPARED || code == CS_CANCELLED ||
-           (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE);
+    return code == CS_CREATED || code == CS_CREATED_IN_TRANSIT || code == CS_PREPARED || code == CS_HELD ||
+           code == CS_CANCELLED || cs_burns(code);
 }
 
 static int check_entry(const cs_state *state, const cs_entry *entry, uint64_t bucket_number) {
@@ -187,6 +192,12 @@ static int check_end(const cs_state *state, const cs_pending *pending) {
         return pending->posted == 0 && plain && pending->ended_at == 0;
     case CS_STATE_ABORTED:
         return pending->posted == 0 && !lock;
+    case CS_STATE_HELD:
+        return pending->posted == 0 && pending->held_for != 0 && pending->due != 0 &&
+               pending->ended_at < (plain ? 1 : lock ? CS_TIME_MAX + 1 : (uint64_t)1 << 62);
+    case CS_STATE_HOLD_REJECTED:
+    case CS_STATE_HOLD_EXPIRED:
+        return pending->posted == 0 && pending->held_for != 0;
     default:
         return 0;
     }
@@ -220,7 +231,8 @@ static int check_pending(const cs_state *state, cs_pending *pending) {
     pending->ledger_index = cs_find_ledger(state, pending->ledger);
     if ((kind != CS_KIND_PLAIN && kind != CS_KIND_PENDING && kind != CS_KIND_LOCK) ||
         pending->ledger_index == CS_NONE || pending->amount == 0 ||
-        !is_zero(pending->zero, sizeof pending->zero) || pending->expires_at == 0 || pending->expires_at > CS_TIME_MAX ||
+        pending->zero != 0 || pending->held_for > CS_HELD_BY_VELOCITY || pending->draws > (kind == CS_KIND_LOCK) ||
+        pending->expires_at == 0 || pending->expires_at > CS_TIME_MAX ||
         pending->due > due_max || (kind != CS_KIND_PENDING && pending->due == 0) || !check_end(state, pending) ||
         cs_reserved(pending->credit_account) || pending->debit_account == pending->credit_account) {
         return 0;
@@ -325,6 +337,30 @@ static int read_outgoing(cs_state *state, reader *from, const cs_export_header *
     return 0;
 }
 
+static int read_rules(cs_state *state, reader *from, uint16_t version) {
+    uint64_t count;
+    if (version == CS_EXPORT_VERSION) {
+        return 0;
+    }
+    memcpy(&count, take(from, 8), 8);
+    if (count == 0 || count > CS_RULES_MAX || count * CS_RULE_BYTES != left(from)) {
+        return CS_BYTES_INVALID;
+    }
+    if (cs_rules_reserve(&state->rules, count) != 0) {
+        return CS_NO_MEMORY;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        cs_rule rule;
+        memcpy(&rule, take(from, sizeof rule), sizeof rule);
+        /* Twice the same key would be found once by the audit; what is no rule must not reach the counts. */
+        if (!cs_rule_is_sound(&rule)) {
+            return CS_BYTES_INVALID;
+        }
+        cs_rules_restore(&state->rules, &rule);
+    }
+    return 0;
+}
+
 int cs_import(cs_state *state, const uint8_t *data, uint64_t bytes) {
     reader from = {.at = data, .end = data + bytes};
     cs_export_header header;
@@ -339,7 +375,8 @@ int cs_import(cs_state *state, const uint8_t *data, uint64_t bytes) {
         (result = read_ids(state, &from, &header)) != 0 || (result = read_pendings(state, &from, &header)) != 0 ||
         (result = read_forget(state, &from, &header)) != 0 ||
         (result = read_decisions(state, &from, header.decision_count)) != 0 ||
-        (result = read_outgoing(state, &from, &header)) != 0 || (result = cs_audit(state, &found)) != 0) {
+        (result = read_outgoing(state, &from, &header)) != 0 ||
+        (result = read_rules(state, &from, header.version)) != 0 || (result = cs_audit(state, &found)) != 0) {
         return result;
     }
     return found == 0 ? 0 : CS_BYTES_INVALID;

@@ -74,7 +74,7 @@ typedef struct {
     uint64_t opened_at;
     uint32_t ledger, key_lineage;
     uint16_t flags, code;
-    uint32_t zero;
+    uint32_t tier;
     uint64_t frozen_until;
 } cs_account;
 _Static_assert(sizeof(cs_account) == CS_ACCOUNT_BYTES, "account");

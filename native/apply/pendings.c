@@ -152,6 +152,33 @@ static void enter_bucket(cs_pendings *pendings, cs_pending *pending) {
     pendings->buckets.items[pending->bucket].count++;
 }
 
+/* At the end of the list of all, and out of it. */
+static void made_link(cs_pendings *pendings, uint32_t index) {
+    cs_pending *pending = &pendings->items[index];
+    pending->made_before = pendings->made_last;
+    pending->made_after = CS_NONE;
+    if (pendings->made_last == CS_NONE) {
+        pendings->made_first = index;
+    } else {
+        pendings->items[pendings->made_last].made_after = index;
+    }
+    pendings->made_last = index;
+}
+
+static void made_unlink(cs_pendings *pendings, uint32_t index) {
+    cs_pending *items = pendings->items, *pending = &items[index];
+    if (pending->made_before == CS_NONE) {
+        pendings->made_first = pending->made_after;
+    } else {
+        items[pending->made_before].made_after = pending->made_after;
+    }
+    if (pending->made_after == CS_NONE) {
+        pendings->made_last = pending->made_before;
+    } else {
+        items[pending->made_after].made_before = pending->made_before;
+    }
+}
+
 uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending) {
     uint32_t index = pendings->free_first;
     if (index == CS_NONE) {
@@ -161,16 +188,9 @@ uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending) {
     }
     cs_pending *made = &pendings->items[index];
     *made = *pending;
-    made->made_before = pendings->made_last;
-    made->made_after = CS_NONE;
     made->forget_before = made->forget_after = CS_NONE;
     made->same_before = made->same_after = CS_NONE;
-    if (pendings->made_last == CS_NONE) {
-        pendings->made_first = index;
-    } else {
-        pendings->items[pendings->made_last].made_after = index;
-    }
-    pendings->made_last = index;
+    made_link(pendings, index);
     pendings->count++;
     cs_table_insert(&pendings->table, hash_of(pendings, made->debit_account, made->id), index);
     enter_bucket(pendings, made);
@@ -182,18 +202,9 @@ uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending) {
 
 /* Remove one that is in no open index and no forget bucket. */
 static void drop(cs_pendings *pendings, uint32_t index) {
-    cs_pending *items = pendings->items, *pending = &items[index];
+    cs_pending *pending = &pendings->items[index];
     cs_table_remove(&pendings->table, hash_of(pendings, pending->debit_account, pending->id), index);
-    if (pending->made_before == CS_NONE) {
-        pendings->made_first = pending->made_after;
-    } else {
-        items[pending->made_before].made_after = pending->made_after;
-    }
-    if (pending->made_after == CS_NONE) {
-        pendings->made_last = pending->made_before;
-    } else {
-        items[pending->made_after].made_before = pending->made_before;
-    }
+    made_unlink(pendings, index);
     pendings->buckets.items[pending->bucket].count--;
     pendings->count--;
     pending->made_after = pendings->free_first;
@@ -235,14 +246,19 @@ void cs_pendings_end(cs_pendings *pendings, uint32_t index, uint8_t state, cs_u1
     cs_pendings_queue_forget(pendings, index, forget_bucket);
 }
 
-void cs_pendings_commit(cs_pendings *pendings, uint32_t index, uint64_t due, uint64_t now) {
+void cs_pendings_open(cs_pendings *pendings, uint32_t index, uint16_t event, uint64_t due, uint64_t now) {
     cs_pending *pending = &pendings->items[index];
     open_unlink(pendings, index);
-    cs_pendings_event(pendings, index, CS_STATE_COMMITTED, 0, now);
+    cs_pendings_event(pendings, index, event, 0, now);
     pendings->buckets.items[pending->bucket].count--;
     pending->state = CS_STATE_OPEN;
     pending->due = due;
     pending->ended_at = 0;
+    if (event == CS_STATE_RELEASED) {
+        /* Locks of one hashlock are listed in the order in which they opened, and a checkpoint keeps that order. */
+        made_unlink(pendings, index);
+        made_link(pendings, index);
+    }
     enter_bucket(pendings, pending);
     open_link(pendings, index);
     cs_pendings_event(pendings, index, CS_STATE_OPEN, 0, now);

@@ -22,21 +22,28 @@ enum {
     CS_STATE_PREPARED = 8,        /* the debit half of a run over shards, not yet decided */
     CS_STATE_PREPARED_CREDIT = 9, /* its credit half; debit_account is then the channel account of the payer's shard */
     CS_STATE_COMMITTED = 10,      /* an event only: a prepared pending leaves its bucket and is created in another */
-    CS_STATE_ABORTED = 11
+    CS_STATE_ABORTED = 11,
+    CS_STATE_HELD = 12,          /* waits for two supervisors (LEDGER-105) */
+    CS_STATE_RELEASED = 13,      /* an event only: what was held leaves its bucket and is created in another */
+    CS_STATE_HOLD_REJECTED = 14,
+    CS_STATE_HOLD_EXPIRED = 15
 };
+
+/* Why one is, or was, held. */
+enum { CS_HELD_BY_THRESHOLD = 1, CS_HELD_BY_BREAKER = 2, CS_HELD_BY_TIER = 3, CS_HELD_BY_VELOCITY = 4 };
 
 typedef struct {
     cs_u128 debit_account, id, credit_account, amount, posted, user_data;
     uint8_t digest[32];  /* of the record that made it */
     uint8_t binding[32]; /* the record's; of a claimed lock the preimage; of what a run over shards made its T_run */
-    uint64_t due;        /* instant of the timeout, 0 = never; of a lock its timelock; of a half the run's deadline */
-    uint64_t expires_at, ended_at; /* ended_at: of a prepared half the record's until */
+    uint64_t due;        /* instant of the timeout, 0 = never; of a lock its timelock; of a half or hold its deadline */
+    uint64_t expires_at, ended_at; /* ended_at: of a prepared half or a hold the record's until */
     uint32_t ledger, key_lineage;
     uint16_t flags, code;
-    uint8_t state, zero[3];
+    uint8_t state, draws, held_for, zero; /* draws: on the quote that its user_data names */
     /* What follows is not in a checkpoint. */
     uint32_t debit_index, credit_index, ledger_index, bucket;
-    uint32_t made_before, made_after;     /* all pendings, in order of creation */
+    uint32_t made_before, made_after;     /* all pendings, in order of creation; a hold moves to the end when it is released */
     uint32_t same_before, same_after;     /* open locks of one hashlock; before the first stands the last */
     uint32_t forget_before, forget_after; /* ended ones of one forget bucket */
     uint64_t revealed_height;             /* of the first open lock of a hashlock: the relay block that walked its list */
@@ -72,8 +79,8 @@ uint32_t cs_pendings_insert(cs_pendings *pendings, const cs_pending *pending);
 void cs_pendings_undo_insert(cs_pendings *pendings, uint32_t index);
 /* End an open one; no event. ended_at, posted and state are set here. */
 void cs_pendings_end(cs_pendings *pendings, uint32_t index, uint8_t state, cs_u128 posted, uint64_t now, uint64_t forget_bucket);
-/* Let a prepared pending be an open one that is due then; with its events. */
-void cs_pendings_commit(cs_pendings *pendings, uint32_t index, uint64_t due, uint64_t now);
+/* Let a prepared or held one be open, and due then; with its events, of which the first is CS_STATE_COMMITTED or _RELEASED. */
+void cs_pendings_open(cs_pendings *pendings, uint32_t index, uint16_t event, uint64_t due, uint64_t now);
 /* Open again the one that ended last; never a lock. */
 void cs_pendings_undo_end(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket);
 void cs_pendings_queue_forget(cs_pendings *pendings, uint32_t index, uint64_t forget_bucket);
@@ -93,19 +100,20 @@ static inline int cs_pending_is_prepared(const cs_pending *pending) {
 
 /* Whether its amount is reserved. */
 static inline int cs_pending_is_open(const cs_pending *pending) {
-    return pending->state == CS_STATE_OPEN || cs_pending_is_prepared(pending);
+    return pending->state == CS_STATE_OPEN || pending->state == CS_STATE_HELD || cs_pending_is_prepared(pending);
 }
 
 /* Whether there is, or was, a pending or lock that requests may end. */
 static inline int cs_pending_was_made(const cs_pending *pending) {
-    return pending->state != CS_STATE_PREPARED && (pending->flags & CS_FLAG_KIND) != CS_KIND_PLAIN;
+    return pending->state != CS_STATE_PREPARED && pending->state != CS_STATE_HELD &&
+           (pending->flags & CS_FLAG_KIND) != CS_KIND_PLAIN;
 }
 
 static inline int cs_pending_is_lock(const cs_pending *pending) { return (pending->flags & CS_FLAG_KIND) == CS_KIND_LOCK; }
 
-/* Whether the relay ends it: a lock, or the half of a run. */
+/* Whether the relay ends it: a lock that is not held, or the half of a run. */
 static inline int cs_pending_waits(const cs_pending *pending) {
-    return cs_pending_is_lock(pending) || cs_pending_is_prepared(pending);
+    return (cs_pending_is_lock(pending) && pending->state != CS_STATE_HELD) || cs_pending_is_prepared(pending);
 }
 
 #endif

@@ -136,8 +136,27 @@ uint32_t cs_find_identical(const cs_state *state, const cs_request *request) {
 
 static int is_done(uint16_t code) { return code < CS_RESERVED_FLAG_SET; }
 
+/* A hold is known at least as long as its id too. */
+static uint16_t what_became_of_hold(const cs_state *state, const cs_entry *entry) {
+    uint32_t index = cs_pendings_find(&state->pendings, entry->record.debit_account, entry->record.id);
+    int plain = (entry->record.flags & CS_FLAG_KIND) == CS_KIND_PLAIN;
+    switch (index == CS_NONE ? CS_STATE_HELD : state->pendings.items[index].state) {
+    case CS_STATE_HELD:
+        return CS_HELD;
+    case CS_STATE_HOLD_REJECTED:
+        return CS_HOLD_REJECTED;
+    case CS_STATE_HOLD_EXPIRED:
+        return CS_HOLD_EXPIRED;
+    default:
+        return plain && !cs_is_local(state, entry->record.credit_account) ? CS_CREATED_IN_TRANSIT : CS_CREATED;
+    }
+}
+
 /* A prepared half is known at least as long as its id (LEDGER-96). */
 static uint16_t what_became(const cs_state *state, const cs_entry *entry) {
+    if (entry->code == CS_HELD) {
+        return what_became_of_hold(state, entry);
+    }
     uint32_t half = cs_pendings_find(&state->pendings, entry->record.debit_account, entry->record.id);
     if (half == CS_NONE || state->pendings.items[half].state == CS_STATE_PREPARED) {
         return CS_PREPARED;
@@ -147,9 +166,11 @@ static uint16_t what_became(const cs_state *state, const cs_entry *entry) {
 
 uint16_t cs_repeat(const cs_state *state, cs_request *request, uint32_t entry) {
     const cs_entry *known = &state->window.items[entry];
-    request->first_code = known->code == CS_PREPARED ? what_became(state, known) : known->code;
+    request->first_code = known->code == CS_PREPARED || known->code == CS_HELD ? what_became(state, known) : known->code;
     request->first_time = known->time;
-    return is_done(request->first_code) && request->first_code != CS_ABORTED ? CS_EXISTS : CS_ID_ALREADY_FAILED;
+    int ended = request->first_code == CS_ABORTED || request->first_code == CS_HOLD_REJECTED ||
+                request->first_code == CS_HOLD_EXPIRED;
+    return is_done(request->first_code) && !ended ? CS_EXISTS : CS_ID_ALREADY_FAILED;
 }
 
 /* Step 18: whose key this is, the debit account's or, to end a pending, the credit account's. */
@@ -229,7 +250,9 @@ static uint16_t known_otherwise(const cs_state *state, cs_request *request) {
         return record->expires_at <= known->record.expires_at ? cs_repeat(state, request, entry)
                                                               : CS_EXISTS_WITH_DIFFERENT_EXPIRES_AT;
     }
-    if (kind == CS_KIND_PENDING || kind == CS_KIND_LOCK || request->run != NULL) {
+    /* A plain one may have been held, or may be now: where rules stand it is asked like the others. */
+    int plain_too = kind == CS_KIND_PLAIN && state->rules.live != 0;
+    if (kind == CS_KIND_PENDING || kind == CS_KIND_LOCK || request->run != NULL || plain_too) {
         uint32_t pending = cs_pendings_find(&state->pendings, record->debit_account, record->id);
         if (pending != CS_NONE && state->pendings.items[pending].expires_at != record->expires_at) {
             return CS_EXISTS_WITH_DIFFERENT_EXPIRES_AT;
@@ -306,7 +329,7 @@ uint16_t cs_judge(cs_state *state, cs_request *request) {
 /* LEDGER-60 and LEDGER-61. What is done or burnt makes an entry, and these and the other refusals for good a leaf. A
  * known id with other content is none of them: once the id is forgotten, those bytes may execute. */
 void cs_record_decision(cs_state *state, const cs_request *request, uint16_t code) {
-    int kept = is_done(code) || (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE);
+    int kept = is_done(code) || cs_burns(code);
     int refused = code == CS_KEY_NOT_IN_FORCE || code == CS_EXPIRED;
     if (kept) {
         cs_entry entry = {.authoriser = request->authoriser,

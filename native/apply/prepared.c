@@ -209,8 +209,7 @@ static int may_burn(const cs_state *state, uint32_t member, uint16_t code) {
     if (member >= state->held.count || code < CS_RESERVED_FLAG_SET) {
         return 0;
     }
-    int burns = code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE;
-    return !burns || member < state->held.judged ||
+    return !cs_burns(code) || member < state->held.judged ||
            !cs_is_local(state, state->requests[member].record->debit_account);
 }
 
@@ -235,7 +234,8 @@ int cs_decide_run(cs_state *state, int keeps, uint32_t member, uint16_t code) {
 static void commit_half(cs_state *state, uint32_t index, uint64_t now) {
     const cs_pending *half = &state->pendings.items[index];
     if (half->state == CS_STATE_PREPARED && (half->flags & CS_FLAG_KIND) == CS_KIND_PENDING) {
-        cs_pendings_commit(&state->pendings, index, half->ended_at == 0 ? 0 : now + half->ended_at, now);
+        uint64_t due = half->ended_at == 0 ? 0 : now + half->ended_at;
+        cs_pendings_open(&state->pendings, index, CS_STATE_COMMITTED, due, now);
         cs_decisions_add(&state->decisions, half->digest, now, CS_COMMITTED);
         return;
     }

@@ -46,7 +46,8 @@ uint16_t cs_answer_derived(const cs_state *state, cs_request *request) {
     const cs_record *record = request->record;
     int claims = (record->flags & CS_FLAG_KIND) == CS_KIND_CLAIM;
     uint32_t index = cs_pendings_find(&state->pendings, record->debit_account, record->reference);
-    if (index == CS_NONE || !cs_pending_is_lock(&state->pendings.items[index])) {
+    if (index == CS_NONE || !cs_pending_is_lock(&state->pendings.items[index]) ||
+        state->pendings.items[index].state == CS_STATE_HELD) {
         return CS_PENDING_NOT_FOUND;
     }
     const cs_pending *lock = &state->pendings.items[index];
@@ -54,7 +55,7 @@ uint16_t cs_answer_derived(const cs_state *state, cs_request *request) {
         return claims ? CS_PREIMAGE_NOT_FINAL : CS_TOO_EARLY;
     }
     int claimed = lock->state == CS_STATE_CLAIMED;
-    if (claims == claimed) {
+    if (claimed ? claims : !claims && lock->state == CS_STATE_REFUNDED) {
         cs_record derived;
         uint8_t digest[32];
         cs_derive(state, lock, claimed ? lock->binding : NULL, &derived, digest);

@@ -16,6 +16,11 @@ void cs_accounts_root(cs_state *state, uint8_t out[32]) {
     cs_tree_root(&state->accounts.tree, out);
 }
 
+void cs_rules_root(cs_state *state, uint8_t out[32]) {
+    cs_rules_flush(&state->rules);
+    cs_tree_root(&state->rules.tree, out);
+}
+
 int cs_ids_root(const cs_state *state, uint8_t out[32]) {
     return cs_buckets_root(&state->window.buckets, state->suite, out) != 0 ? CS_NO_MEMORY : 0;
 }

@@ -54,6 +54,7 @@ cs_state *cs_state_new_empty(const cs_parameters *parameters) {
     failed |= cs_accounts_init(&state->accounts, parameters->suite, seed_of(parameters, 1)) != 0;
     failed |= cs_window_init(&state->window, seed_of(parameters, 2)) != 0;
     failed |= cs_pendings_init(&state->pendings, seed_of(parameters, 3), parameters->limits.bucket_ns) != 0;
+    failed |= cs_rules_init(&state->rules, parameters->suite, seed_of(parameters, 4)) != 0;
     if (failed) {
         cs_state_free(state);
         return NULL;
@@ -98,12 +99,13 @@ void cs_state_free(cs_state *state) {
     cs_pendings_free(&state->pendings);
     cs_decisions_free(&state->decisions);
     cs_outgoing_free(&state->outgoing);
+    cs_rules_free(&state->rules);
     free(state);
 }
 
 uint64_t cs_state_bytes(const cs_state *state) {
     return sizeof *state + cs_accounts_bytes(&state->accounts) + cs_window_bytes(&state->window) +
-           cs_pendings_bytes(&state->pendings) + state->decisions.capacity * sizeof *state->decisions.leaves +
+           cs_pendings_bytes(&state->pendings) + cs_rules_bytes(&state->rules) + state->decisions.capacity * sizeof *state->decisions.leaves +
            state->decisions.hashes_capacity * 32 + state->outgoing.capacity * sizeof *state->outgoing.items +
            state->key_capacity * sizeof *state->keys + state->undo_capacity * sizeof *state->undo +
            state->requests_capacity * sizeof *state->requests;

@@ -11,6 +11,7 @@
 #include "apply/codes.h"
 #include "apply/decisions.h"
 #include "apply/pendings.h"
+#include "apply/rules.h"
 #include "apply/window.h"
 
 /* Results of steps beside 0. */
@@ -26,6 +27,7 @@
 #define CS_FAULT_RUN_HELD (-10)        /* another step while a run is held */
 #define CS_FAULT_RUN_SHAPE (-11)       /* records that are not one closed run of allowed length */
 #define CS_FAULT_RUN_DECISION (-12)    /* a decision that the held run does not allow */
+#define CS_FAULT_RECORD_OPEN (-13)     /* a step inside an open record, or the end of one that is not open */
 
 #define CS_LOCAL UINT16_MAX /* in slot_peer: the slot is this shard's */
 
@@ -94,6 +96,9 @@ typedef struct {
     cs_pendings pendings;
     cs_decisions decisions;
     cs_outgoing outgoing;
+    cs_rules rules;
+    int in_record; /* between cs_begin_record and cs_end_record */
+    uint64_t record_time;
     cs_undo *undo; /* of the run in progress, with what it found when it began */
     uint64_t undo_count, undo_capacity;
     uint64_t run_ids, run_events, run_decisions;
@@ -137,6 +142,11 @@ int cs_apply_credits(cs_state *state, uint32_t peer, const uint8_t *messages, ui
 int cs_apply_relay(cs_state *state, uint64_t height, uint64_t relay_time, const uint8_t *preimages, uint32_t count,
                    const uint8_t *runs, uint32_t run_count, uint64_t now);
 int cs_apply_sweep(cs_state *state, uint64_t now);
+/* A log record that begins with its sweep and takes more: holds that end. Anything else waits for its end. */
+int cs_begin_record(cs_state *state, uint64_t now);
+int cs_end_record(cs_state *state);
+/* Release a held transfer, or reject it: CS_CREATED, CS_HOLD_NOT_FOUND, CS_HOLD_OVER, or a negative fault. */
+int cs_end_hold(cs_state *state, cs_u128 debit_account, cs_u128 id, int releases, uint64_t now);
 /* A linked run over shards in two calls that are one log record (prepared.c). The first sweeps and prepares the halves
  * that are here, and answers each member that has one (codes 0 elsewhere); messages and digests stay until the second,
  * which keeps the halves, or takes them back and burns the id of `member` (CS_NONE: of none) if the code burns. */
@@ -146,6 +156,9 @@ int cs_decide_run(cs_state *state, int keeps, uint32_t member, uint16_t code);
 /* How many debit halves wait for the relay; unless out is NULL it gets a row for each: T_run 32, digest 32, deadline 8. */
 enum { CS_PREPARED_BYTES = 72 };
 uint64_t cs_prepared(const cs_state *state, uint8_t *out);
+
+/* How many transfers are held; unless out is NULL it gets their CS_PENDING_BYTES each, in order of creation. */
+uint64_t cs_holds(const cs_state *state, uint8_t *out);
 
 /* Accounts and keys, for the admin step. The index, or CS_NO_MEMORY; the id is not registered. */
 int64_t cs_open_account(cs_state *state, const cs_account *account);
@@ -158,6 +171,7 @@ int cs_channels_root(const cs_state *state, uint8_t out[32]);
 int cs_ledgers_root(const cs_state *state, uint8_t out[32]);
 void cs_parameters_root(const cs_state *state, uint8_t out[32]);
 void cs_accounts_root(cs_state *state, uint8_t out[32]);
+void cs_rules_root(cs_state *state, uint8_t out[32]);
 
 /* The sums of a ledger's channel accounts, pending and posted together. */
 void cs_channel_sums(const cs_state *state, uint32_t ledger_index, cs_u128 *credits, cs_u128 *debits);
@@ -178,6 +192,7 @@ int cs_import(cs_state *state, const uint8_t *data, uint64_t bytes);
 #define CS_AUDIT_ID_COUNTS 0x20      /* counts or buckets of ids disagree */
 #define CS_AUDIT_INDEX 0x40          /* an account, id or pending is not found under its own key */
 #define CS_AUDIT_ACCOUNT 0x80        /* an account of an unknown ledger, or a channel account out of place */
+#define CS_AUDIT_RULES 0x100         /* a rule that cannot stand or is not found, or a tier without its rows */
 /* 0 with *found set, or CS_NO_MEMORY. */
 int cs_audit(const cs_state *state, uint32_t *found);
 
@@ -252,6 +267,25 @@ uint16_t cs_end_pending(cs_state *state, cs_request *request);
 uint16_t cs_cancel(cs_state *state, cs_request *request);
 /* The run of the first `count` of state->requests, which hold record, digest, verdict and now. */
 void cs_apply_run(cs_state *state, uint32_t count, uint16_t *codes);
+
+/* LEDGER-61: the codes that burn the id. */
+static inline int cs_burns(uint16_t code) {
+    return (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE) ||
+           (code >= CS_APPROVAL_REQUIRED && code <= CS_VELOCITY_EXCEEDED);
+}
+
+/* What the rules say of a transfer that begins (judge.c): 0 with its counters counted, or why it does not begin. */
+typedef struct {
+    uint8_t draws, held_for; /* as of the pending that is made */
+} cs_judgement;
+enum { CS_RULES_MET_MAX = 8 }; /* rows that one transfer can change */
+uint16_t cs_judge_by_rules(cs_state *state, const cs_request *request, cs_judgement *judgement);
+/* Give a quote back what a lock drew that was not claimed. */
+void cs_give_back(cs_state *state, const cs_pending *lock);
+/* How long a hold of this ledger waits. */
+uint64_t cs_hold_ns(const cs_state *state, uint32_t ledger);
+/* Put the rows back that the run in progress changed. */
+void cs_undo_rules(cs_state *state);
 
 /* Effects (effects.c). Amounts were checked against the bounds of LEDGER-3 by the caller. */
 void cs_move(cs_state *state, uint32_t ledger_index, uint32_t debit_index, uint32_t credit_index, cs_u128 amount);

@@ -9,7 +9,7 @@ static int reserve_window(cs_state *state, uint64_t ids) {
     if (cs_window_reserve(&state->window, entries, ids) != 0) {
         return -1;
     }
-    return cs_chain_reserve(&state->window.chain, ids);
+    return cs_chain_reserve(&state->window.chain, state->window.chain.count + ids);
 }
 
 static int reserve_pendings(cs_state *state, const cs_need *need, uint64_t expiring, uint64_t forgotten) {
@@ -19,7 +19,8 @@ static int reserve_pendings(cs_state *state, const cs_need *need, uint64_t expir
         cs_buckets_reserve(&pendings->buckets, need->pendings) != 0) {
         return -1;
     }
-    return cs_chain_reserve(&pendings->chain, need->pendings + need->endings + expiring + forgotten);
+    return cs_chain_reserve(&pendings->chain,
+                            pendings->chain.count + need->pendings + need->endings + expiring + forgotten);
 }
 
 int cs_step_reserve(cs_state *state, const cs_need *need, uint64_t now) {
@@ -29,6 +30,8 @@ int cs_step_reserve(cs_state *state, const cs_need *need, uint64_t now) {
         cs_decisions_reserve(&state->decisions, need->decisions + expiring) != 0 ||
         cs_outgoing_reserve(&state->outgoing, need->outgoing) != 0 ||
         cs_accounts_reserve(&state->accounts, need->accounts) != 0 ||
+        CS_ROOM(state->rules.saved, state->rules.saved_capacity,
+                state->rules.live == 0 ? 0 : CS_RULES_MET_MAX * need->run_members) != 0 ||
         /* A member makes at most one effect and one entry. */
         CS_ROOM(state->undo, state->undo_capacity, 2 * need->run_members) != 0 ||
         CS_ROOM(state->requests, state->requests_capacity, need->run_members) != 0) {
@@ -45,8 +48,10 @@ static void expire(cs_state *state, uint64_t now) {
             return;
         }
         uint32_t index = due->nodes[0].item;
-        cs_release_pending(state, index, CS_STATE_EXPIRED, 0, now);
-        cs_decisions_add(&state->decisions, state->pendings.items[index].digest, now, CS_EXPIRED_BY_TIMEOUT);
+        int held = state->pendings.items[index].state == CS_STATE_HELD;
+        cs_release_pending(state, index, held ? CS_STATE_HOLD_EXPIRED : CS_STATE_EXPIRED, 0, now);
+        cs_decisions_add(&state->decisions, state->pendings.items[index].digest, now,
+                         held ? CS_HOLD_EXPIRED : CS_EXPIRED_BY_TIMEOUT);
     }
 }
 
@@ -71,10 +76,13 @@ int cs_step_check(const cs_state *state, uint64_t now) {
     if (state->held.is_held) {
         return CS_FAULT_RUN_HELD;
     }
+    if (state->in_record) {
+        return CS_FAULT_RECORD_OPEN;
+    }
     return now < state->last_time || now > CS_TIME_MAX ? CS_FAULT_TIME : 0;
 }
 
-int cs_apply_sweep(cs_state *state, uint64_t now) {
+int cs_begin_record(cs_state *state, uint64_t now) {
     const cs_need need = {0};
     int result = cs_step_check(state, now);
     if (result == 0) {
@@ -84,5 +92,20 @@ int cs_apply_sweep(cs_state *state, uint64_t now) {
         return result;
     }
     cs_step_begin(state, now);
-    return cs_step_end(state, now);
+    state->in_record = 1;
+    state->record_time = now;
+    return state->fault;
+}
+
+int cs_end_record(cs_state *state) {
+    if (!state->in_record) {
+        return state->fault != 0 ? state->fault : CS_FAULT_RECORD_OPEN;
+    }
+    state->in_record = 0;
+    return cs_step_end(state, state->record_time);
+}
+
+int cs_apply_sweep(cs_state *state, uint64_t now) {
+    int result = cs_begin_record(state, now);
+    return result != 0 ? result : cs_end_record(state);
 }

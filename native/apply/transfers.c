@@ -87,7 +87,7 @@ static void send_credit(cs_state *state, const cs_request *request, uint32_t pee
     cs_send(state, peer, &message);
 }
 
-static void make_pending(cs_state *state, const cs_request *request, const sides *found) {
+static void make_pending(cs_state *state, const cs_request *request, const sides *found, const cs_judgement *judgement) {
     const cs_record *record = request->record;
     uint64_t timeout = record->until == 0 ? 0 : request->now + record->until;
     cs_pending pending = {.debit_account = record->debit_account,
@@ -102,6 +102,8 @@ static void make_pending(cs_state *state, const cs_request *request, const sides
                           .flags = record->flags,
                           .code = record->code,
                           .state = CS_STATE_OPEN,
+                          .draws = judgement->draws,
+                          .held_for = judgement->held_for,
                           .debit_index = found->debit_index,
                           .credit_index = found->credit_index,
                           .ledger_index = request->ledger_index};
@@ -113,6 +115,10 @@ static void make_pending(cs_state *state, const cs_request *request, const sides
         pending.ended_at = record->until;
         pending.state = CS_STATE_PREPARED;
         memcpy(pending.binding, request->run, 32);
+    } else if (judgement->held_for != 0) {
+        pending.due = request->now + cs_hold_ns(state, record->ledger);
+        pending.ended_at = record->until;
+        pending.state = CS_STATE_HELD;
     }
     cs_pendings_event(&state->pendings, cs_reserve_pending(state, &pending), pending.state, 0, request->now);
 }
@@ -138,9 +144,13 @@ uint16_t cs_make(cs_state *state, cs_request *request) {
     if (code != 0) {
         return code;
     }
-    if (kind != CS_KIND_PLAIN || request->run != NULL) {
-        make_pending(state, request, &found);
-        return request->run != NULL ? CS_PREPARED : CS_CREATED;
+    cs_judgement judgement = {0};
+    if (__builtin_expect(state->rules.live != 0, 0) && (code = cs_judge_by_rules(state, request, &judgement)) != 0) {
+        return code;
+    }
+    if (kind != CS_KIND_PLAIN || request->run != NULL || judgement.held_for != 0) {
+        make_pending(state, request, &found, &judgement);
+        return request->run != NULL ? CS_PREPARED : judgement.held_for != 0 ? CS_HELD : CS_CREATED;
     }
     cs_move(state, request->ledger_index, found.debit_index, found.credit_index, request->record->amount);
     if (found.peer == CS_LOCAL) {
@@ -156,6 +166,7 @@ static uint16_t code_of_ended(uint8_t state) {
         return CS_PENDING_ALREADY_POSTED;
     case CS_STATE_VOIDED:
     case CS_STATE_ABORTED:
+    case CS_STATE_HOLD_REJECTED:
         return CS_PENDING_ALREADY_VOIDED;
     default:
         return CS_PENDING_EXPIRED;

@@ -34,6 +34,7 @@ class Account:
     credit_limit: int = 0
     balance_max: int = 0
     frozen_until: int = 0
+    tier: int = 0
 
     def leaf(self) -> bytes:
         wide = (
@@ -41,7 +42,14 @@ class Account:
             self.credit_limit, self.balance_max, self.user_data,
         )  # fmt: skip
         return b"".join(map(u128, wide)) + struct.pack(
-            "<QIIHHIQ", self.opened_at, self.ledger, self.key_lineage, self.flags, self.code, 0, self.frozen_until
+            "<QIIHHIQ",
+            self.opened_at,
+            self.ledger,
+            self.key_lineage,
+            self.flags,
+            self.code,
+            self.tier,
+            self.frozen_until,
         )
 
 

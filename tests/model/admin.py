@@ -36,11 +36,17 @@ _USES = {
     a.ACCOUNT_CLOSE: {"subject", "ledger", "reason"},
     a.QUOTA_SET: {"participant", "limit_a", "limit_b"},
     a.ACCOUNT_KEY_SET: {"subject", "ledger", "key_id"},
+    a.QUOTE_OPEN: {"subject", "ledger", "limit_a", "limit_b"},
+    a.QUOTE_CLOSE: {"subject", "ledger", "limit_b"},
+    a.LEDGER_RULES: {"ledger", "participant", "limit_a", "limit_b"},
+    a.HOLD_RELEASE: {"subject", "ledger", "reason", "limit_b"},
+    a.HOLD_REJECT: {"subject", "ledger", "reason", "limit_b"},
+    a.BREAKER_SET: {"subject", "role", "suite", "reason", "limit_a", "limit_b"},
+    a.BREAKER_CLEAR: {"subject", "role", "reason"},
+    a.LEDGER_TIER: {"ledger", "role", "suite", "key_id", "limit_a", "limit_b"},
+    a.ACCOUNT_TIER: {"subject", "ledger", "role"},
+    a.LOOK: {"subject", "ledger", "participant", "reason", "role", "public_key"},
 }
-# State refusals that may still become a yes: they burn nothing and have no leaf (ADMIN-3).
-_OPEN = (
-    Code.LEDGER_NOT_FOUND, Code.WRONG_SHARD, Code.KEY_NOT_FOUND, Code.ACCOUNTS_FULL, Code.ADMIN_FIELD_NOT_ALLOWED,
-)  # fmt: skip
 _OPTIONAL = (
     "subject", "reason", "participant", "ledger", "key_id", "suite", "role", "limit_a", "limit_b", "public_key",
 )  # fmt: skip
@@ -98,6 +104,7 @@ def decide_admin(
 # Refusals of the state after which the same bytes may still be done: they burn nothing (ADMIN-3).
 _OPEN_AT_STATE = {
     Code.LEDGER_NOT_FOUND, Code.WRONG_SHARD, Code.KEY_NOT_FOUND, Code.ACCOUNTS_FULL, Code.ADMIN_FIELD_NOT_ALLOWED,
+    Code.KEY_NOT_AUTHORISED, Code.RULES_FULL,
 }  # fmt: skip
 
 
@@ -139,7 +146,10 @@ def _time_refused(request: AdminRequest, now: int) -> Code | None:
 def _two_needed(request: AdminRequest) -> bool:
     if request.type == a.KEY_ADD:
         return request.role in (a.ISSUER_ROLE, a.OPERATOR, a.SUPERVISOR, a.BLOCK)
-    return request.type in (a.KEY_ROTATE, a.ACCOUNT_FREEZE, a.ACCOUNT_UNFREEZE, a.ACCOUNT_CLOSE, a.ACCOUNT_KEY_SET)
+    return request.type in (
+        a.KEY_ROTATE, a.ACCOUNT_FREEZE, a.ACCOUNT_UNFREEZE, a.ACCOUNT_CLOSE, a.ACCOUNT_KEY_SET, a.LEDGER_RULES,
+        a.HOLD_RELEASE, a.HOLD_REJECT, a.BREAKER_SET, a.BREAKER_CLEAR, a.LEDGER_TIER,
+    )  # fmt: skip
 
 
 def _signers_refused(
@@ -162,8 +172,11 @@ def _signers_refused(
     first, second = keys[signers[0]], None if second_is_new_key else keys.get(signers[1])
     if second and second.lineage == first.lineage:
         return Code.SIGNERS_MUST_DIFFER
-    allowed = _roles_allow(request, first, second)
-    return None if allowed else Code.SIGNER_ROLE_NOT_ALLOWED
+    if not _roles_allow(request, first, second):
+        return Code.SIGNER_ROLE_NOT_ALLOWED
+    if request.type == a.HOLD_RELEASE and second and second.participant == first.participant:
+        return Code.SIGNERS_MUST_DIFFER
+    return None
 
 
 def _signer_refused(state: State, signer: int, verdict: int, now: int) -> Code | None:
@@ -192,10 +205,21 @@ def _roles_allow(request: AdminRequest, first: Key, second: Key | None) -> bool:
         return registrar or first.role == a.OPERATOR
     if request.type == a.ACCOUNT_OPEN:
         return registrar
-    if request.type == a.ACCOUNT_LIMITS:
+    if request.type in (a.ACCOUNT_LIMITS, a.ACCOUNT_TIER):
         return first.role == a.ISSUER_ROLE
+    if request.type in (a.QUOTE_OPEN, a.QUOTE_CLOSE):
+        return first.role == a.ACCOUNT_ROLE
+    if request.type == a.LOOK:
+        return first.role == a.SUPERVISOR
     assert second is not None
     if request.type == a.ACCOUNT_KEY_SET:
         of_account = first.role == a.REGISTRAR and first.participant == participant_of(request.subject)
         return of_account and second.role == a.OPERATOR
+    roles = sorted((first.role, second.role))
+    if request.type in (a.LEDGER_RULES, a.LEDGER_TIER):
+        return roles == [a.OPERATOR, a.SUPERVISOR]
+    if request.type == a.HOLD_RELEASE:
+        return roles == [a.SUPERVISOR, a.SUPERVISOR]
+    if request.type == a.HOLD_REJECT:
+        return roles in ([a.OPERATOR, a.SUPERVISOR], [a.SUPERVISOR, a.SUPERVISOR])
     return first.role in (a.OPERATOR, a.SUPERVISOR) and second.role in (a.OPERATOR, a.SUPERVISOR)

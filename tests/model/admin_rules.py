@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from native.codes import ResultCode as Code
 from tests.model import admin_request as a
+from tests.model import rules
 from tests.model.accounts import CLOSED, FROZEN, ISSUER, Account, participant_of, second_word_of
+from tests.model.genesis import SECOND_NS
+from tests.model.holds import reject_hold, release_hold
 from tests.model.points import key_acceptable
 from tests.model.registry import Key, Participant
 
@@ -179,6 +182,116 @@ def _account_key_set(state: State, q: AdminRequest, _signers: tuple[int, int], n
     account.key_lineage = _account_key(state, q, participant_of(q.subject), now).lineage
 
 
+# Rules (spec 06, types 13 to 22).
+
+
+def _speaks_for_subject(state: State, q: AdminRequest, signers: tuple[int, int]) -> None:
+    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
+    account = _subject(state, q)
+    _demand(account.key_lineage == state.registry.keys[signers[0]].lineage, Code.KEY_NOT_AUTHORISED)
+
+
+def _quote_open(state: State, q: AdminRequest, signers: tuple[int, int], now: int) -> None:
+    _speaks_for_subject(state, q, signers)
+    _demand(q.limit_a > 0 and now < q.limit_b < 2**63, Code.ADMIN_FIELD_NOT_ALLOWED)
+    _demand(state.rules.find(rules.QUOTE, q.subject, q.id) is None, Code.QUOTE_EXISTS)
+    _demand(state.rules.trim_quotes(q.subject, now - 3600 * SECOND_NS) < 256, Code.RULES_FULL)
+    rule = rules.Rule(rules.QUOTE, q.subject, q.id, limit_a=q.limit_a, until=q.limit_b, set_at=now, ledger=q.ledger)
+    _demand(state.rules.put(rule), Code.RULES_FULL)
+
+
+def _quote_close(state: State, q: AdminRequest, signers: tuple[int, int], _now: int) -> None:
+    _speaks_for_subject(state, q, signers)
+    quote = state.rules.find(rules.QUOTE, q.subject, q.limit_b)
+    if quote is None:
+        raise Refused(Code.QUOTE_NOT_FOUND)
+    state.rules.remove(quote)
+
+
+def _ledger_rules(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
+    _demand(q.ledger in state.terms, Code.LEDGER_NOT_FOUND)
+    _demand(q.limit_b < 2**62, Code.ADMIN_FIELD_NOT_ALLOWED)
+    _demand(q.participant == 0 or q.participant in state.registry.participants, Code.PARTICIPANT_NOT_FOUND)
+    fields = {"limit_a": q.limit_a, "until": q.limit_b, "set_at": now, "ledger": q.ledger, "bound": q.participant}
+    _demand(state.rules.put(rules.Rule(rules.LEDGER, q.ledger, **fields)), Code.RULES_FULL)
+
+
+def _end_hold(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
+    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
+    account = state.accounts.get(q.subject)
+    if account is None:
+        raise Refused(Code.ACCOUNT_NOT_FOUND)
+    _demand(account.ledger == q.ledger, Code.DEBIT_ACCOUNT_OTHER_LEDGER)
+    hold = state.pendings.known.get((q.subject, q.limit_b))
+    if hold is None or not hold.held_for:
+        raise Refused(Code.HOLD_NOT_FOUND)
+    _demand(hold.held and now < hold.due, Code.HOLD_OVER)
+    if q.type == a.HOLD_RELEASE:
+        release_hold(state, hold, now)
+    else:
+        reject_hold(state, hold, now)
+
+
+def _breaker_set(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
+    sound = (
+        1 <= q.role <= 4 and 1 <= q.suite <= 3 and q.reason and q.subject and now < q.limit_b < 2**63
+        and (q.suite == rules.SLOW) == (q.limit_a > 0) and q.limit_a < 2**32
+        and (q.role in (rules.BY_ACCOUNT, rules.BY_REFERENCE) or q.subject < 2**32)
+    )  # fmt: skip
+    _demand(bool(sound), Code.ADMIN_FIELD_NOT_ALLOWED)
+    _demand(q.role != rules.BY_LEDGER or q.subject in state.terms, Code.LEDGER_NOT_FOUND)
+    fields = {
+        "limit_a": q.limit_a,
+        "until": q.limit_b,
+        "set_at": now,
+        "kind": q.role,
+        "action": q.suite,
+        "reason": q.reason,
+    }
+    rule = rules.Rule(rules.BREAKER, q.subject, **fields)
+    if not state.rules.put(rule):
+        for over in [each for each in state.rules.places if each and each.type == rules.BREAKER and each.until <= now]:
+            state.rules.remove(over)
+        _demand(state.rules.put(rule), Code.RULES_FULL)
+
+
+def _breaker_clear(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
+    _demand(q.reason > 0, Code.ADMIN_FIELD_NOT_ALLOWED)
+    breaker = state.rules.find(rules.BREAKER, q.subject, 0, q.role)
+    if breaker is None:
+        raise Refused(Code.BREAKER_NOT_FOUND)
+    state.rules.remove(breaker)
+
+
+def _ledger_tier(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
+    _demand(q.ledger in state.terms, Code.LEDGER_NOT_FOUND)
+    _demand(q.role > 0 and q.suite in (rules.REFUSES, rules.HOLDS), Code.ADMIN_FIELD_NOT_ALLOWED)
+    fields = {"limit_a": q.limit_a, "limit_b": q.limit_b, "set_at": now, "ledger": q.ledger, "bound": q.key_id}
+    rule = rules.Rule(rules.TIER, q.ledger << 32 | q.role, kind=q.role, action=q.suite, **fields)
+    _demand(state.rules.put(rule), Code.RULES_FULL)
+
+
+def _account_tier(state: State, q: AdminRequest, signers: tuple[int, int], now: int) -> None:
+    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
+    terms = state.terms.get(q.ledger)
+    signer = state.registry.keys[signers[0]]
+    _demand(terms is not None and terms.issuer == signer.participant, Code.NOT_THE_ISSUER)
+    account = _subject(state, q)
+    _demand(not account.flags & ISSUER, Code.ROLE_NOT_ALLOWED)
+    tier = state.rules.find(rules.TIER, q.ledger << 32 | q.role)
+    _demand(q.role == 0 or tier is not None, Code.TIER_NOT_FOUND)
+    counter = state.rules.find(rules.COUNTER, q.subject)
+    if q.role and counter is None:
+        _demand(state.rules.put(rules.Rule(rules.COUNTER, q.subject, set_at=now, ledger=q.ledger)), Code.RULES_FULL)
+    elif not q.role and counter is not None:
+        state.rules.remove(counter)
+    account.tier = q.role
+
+
+def _look(_state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
+    _demand(q.reason > 0 and any(q.public_key), Code.ADMIN_FIELD_NOT_ALLOWED)
+
+
 _RULES = {
     a.PARTICIPANT_ADD: _participant_add,
     a.KEY_ADD: _key_add,
@@ -191,4 +304,14 @@ _RULES = {
     a.ACCOUNT_CLOSE: _account_close,
     a.QUOTA_SET: _quota_set,
     a.ACCOUNT_KEY_SET: _account_key_set,
+    a.QUOTE_OPEN: _quote_open,
+    a.QUOTE_CLOSE: _quote_close,
+    a.LEDGER_RULES: _ledger_rules,
+    a.HOLD_RELEASE: _end_hold,
+    a.HOLD_REJECT: _end_hold,
+    a.BREAKER_SET: _breaker_set,
+    a.BREAKER_CLEAR: _breaker_clear,
+    a.LEDGER_TIER: _ledger_tier,
+    a.ACCOUNT_TIER: _account_tier,
+    a.LOOK: _look,
 }

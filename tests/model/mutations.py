@@ -121,7 +121,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a no is not remembered", "LEDGER-61", f"{APPLY}/precedence.c",
-        "int kept = is_done(code) || (code >= CS_DEBIT_ACCOUNT_OTHER_LEDGER && code <= CS_CANCEL_TOO_LATE);",
+        "int kept = is_done(code) || cs_burns(code);",
         "int kept = is_done(code);",
     ),
     Mutation(
@@ -235,6 +235,145 @@ MUTATIONS = (
         "pendings->open_count++;\n    if (cs_pending_is_lock(pending)) {",
     ),
     Mutation(
+        "a quote gives one unit more", "LEDGER-101", f"{APPLY}/judge.c",
+        "return record->amount > quote->limit_a - quote->used ?", "return record->amount > quote->limit_a - quote->used + 1 ?",
+    ),
+    Mutation(
+        "a quote is open at its end", "LEDGER-101", f"{APPLY}/judge.c",
+        "if (request->now >= quote->until) {", "if (request->now > quote->until) {",
+    ),
+    Mutation(
+        "other kinds than locks draw on a quote", "LEDGER-101", f"{APPLY}/judge.c",
+        "(record->flags & CS_FLAG_KIND) != CS_KIND_LOCK || record->user_data == 0", "record->user_data == 0",
+    ),
+    Mutation(
+        "a claim gives back to a quote", "LEDGER-101", f"{APPLY}/effects.c",
+        "if (pending->draws && to != CS_STATE_CLAIMED) {", "if (pending->draws) {",
+    ),
+    Mutation(
+        "a refund does not give back to a quote", "LEDGER-101", f"{APPLY}/effects.c",
+        "if (pending->draws && to != CS_STATE_CLAIMED) {", "if (pending->draws && to != CS_STATE_CLAIMED && to != CS_STATE_REFUNDED) {",
+    ),
+    Mutation(
+        "a failed run keeps what its rules counted", "LEDGER-20 f", f"{APPLY}/effects.c",
+        "    cs_undo_rules(state);\n", "",
+    ),
+    Mutation(
+        "a threshold is one unit late", "LEDGER-102", f"{APPLY}/judge.c",
+        "request->record->amount >= rules->items[index].limit_a", "request->record->amount > rules->items[index].limit_a",
+    ),
+    Mutation(
+        "issuing is held", "LEDGER-102", f"{APPLY}/judge.c",
+        "if (!issues && reaches_threshold(state, request)) {", "if (reaches_threshold(state, request)) {",
+    ),
+    Mutation(
+        "a breaker is set at its end", "LEDGER-103", f"{APPLY}/judge.c",
+        "now >= rules->items[index].until", "now > rules->items[index].until",
+    ),
+    Mutation(
+        "a breaker meets the payer only", "LEDGER-103", f"{APPLY}/judge.c",
+        "{CS_BREAKER_ACCOUNT, record->credit_account},", "{CS_BREAKER_ACCOUNT, record->debit_account},",
+    ),
+    Mutation(
+        "a slow breaker lets one more begin", "LEDGER-103", f"{APPLY}/judge.c",
+        "count_of(breaker, now / CS_SECOND_NS) >= breaker->limit_a", "count_of(breaker, now / CS_SECOND_NS) > breaker->limit_a",
+    ),
+    Mutation(
+        "one institution on both sides is counted twice", "LEDGER-103", f"{APPLY}/judge.c",
+        "if (i == 3 && payee == payer) {", "if (0) {",
+    ),
+    Mutation(
+        "a slow breaker hides a stop", "LEDGER-103", f"{APPLY}/judge.c",
+        "if (code == CS_BREAKER_OPEN) {", "if (code != 0) {",
+    ),
+    Mutation(
+        "a stop burns the id", "LEDGER-61", f"{APPLY}/state.h",
+        "code <= CS_VELOCITY_EXCEEDED);", "code <= CS_BREAKER_SLOW);",
+    ),
+    Mutation(
+        "a tier allows one unit more", "LEDGER-104", f"{APPLY}/judge.c",
+        "tier->limit_a != 0 && amount > tier->limit_a", "tier->limit_a != 0 && amount > tier->limit_a + 1",
+    ),
+    Mutation(
+        "a day has one transfer more", "LEDGER-104", f"{APPLY}/judge.c",
+        "tier->bound != 0 && count >= tier->bound", "tier->bound != 0 && count > tier->bound",
+    ),
+    Mutation(
+        "a day's amount is not kept", "LEDGER-104", f"{APPLY}/judge.c",
+        "counter->used = (same_day ? counter->used : 0) + request->record->amount;", "counter->used = request->record->amount;",
+    ),
+    Mutation(
+        "days do not end", "LEDGER-104", f"{APPLY}/judge.c",
+        "const int same_day = counter->period == request->now / DAY_NS;", "const int same_day = 1;",
+    ),
+    Mutation(
+        "the payee's tier is asked", "LEDGER-104", f"{APPLY}/judge.c",
+        "const cs_account *debit = &state->accounts.items[request->debit_index];\n    const cs_u128 amount",
+        "const cs_account *debit = &state->accounts.items[cs_accounts_find(&state->accounts,"
+        " request->record->credit_account) == CS_NONE ? request->debit_index : cs_accounts_find(&state->accounts,"
+        " request->record->credit_account)];\n    const cs_u128 amount",
+    ),
+    Mutation(
+        "a member of a run is held", "LEDGER-107", f"{APPLY}/judge.c",
+        "        if (state->in_run) {\n            return CS_APPROVAL_REQUIRED;\n        }\n", "",
+    ),
+    Mutation(
+        "a hold takes a place that is not there", "LEDGER-105", f"{APPLY}/judge.c",
+        "if (state->pendings.count >= state->limits.pendings_max) {", "if (state->pendings.count > state->limits.pendings_max) {",
+    ),
+    Mutation(
+        "a held lock is claimed", "LEDGER-105", f"{APPLY}/pendings.h",
+        "(cs_pending_is_lock(pending) && pending->state != CS_STATE_HELD)", "cs_pending_is_lock(pending)",
+    ),
+    Mutation(
+        "a held pending is posted", "LEDGER-105", f"{APPLY}/pendings.h",
+        "pending->state != CS_STATE_PREPARED && pending->state != CS_STATE_HELD &&", "pending->state != CS_STATE_PREPARED &&",
+    ),
+    Mutation(
+        "a hold is released at its deadline", "LEDGER-106", f"{APPLY}/holds.c",
+        "now >= state->pendings.items[index].due", "now > state->pendings.items[index].due",
+    ),
+    Mutation(
+        "a hold is released twice", "LEDGER-106", f"{APPLY}/holds.c",
+        "state->pendings.items[index].state != CS_STATE_HELD || now", "now",
+    ),
+    Mutation(
+        "a released lock may have no time left", "LEDGER-106", f"{APPLY}/holds.c",
+        "return cs_pending_is_lock(held) && (held->ended_at < least", "return 0 && (held->ended_at < least",
+    ),
+    Mutation(
+        "a released pending's time began when it was held", "LEDGER-106", f"{APPLY}/holds.c",
+        "uint64_t timeout = held->ended_at == 0 ? 0 : now + held->ended_at;", "uint64_t timeout = held->ended_at == 0 ? 0 : held->due;",
+    ),
+    Mutation(
+        "a released transfer to another shard sends nothing", "LEDGER-106", f"{APPLY}/holds.c",
+        "            send_released(state, held, peer, now);\n", "",
+    ),
+    Mutation(
+        "a rejected transfer is said to exist", "LEDGER-106", f"{APPLY}/precedence.c",
+        "request->first_code == CS_ABORTED || request->first_code == CS_HOLD_REJECTED ||", "request->first_code == CS_ABORTED ||",
+    ),
+    Mutation(
+        "a released lock keeps its place in a checkpoint", "LEDGER-106", f"{APPLY}/pendings.c",
+        "if (event == CS_STATE_RELEASED) {", "if (0) {",
+    ),
+    Mutation(
+        "the root forgets a counter", "LEDGER-100", f"{APPLY}/rules.c",
+        "cs_rule *cs_rules_touch(cs_rules *rules, uint32_t index) {\n    mark(rules, index);", "cs_rule *cs_rules_touch(cs_rules *rules, uint32_t index) {",
+    ),
+    Mutation(
+        "one supervisor's two keys release", "ADMIN-8", "engine/admin_rules.py",
+        "second is not None and second.participant == first.participant", "False",
+    ),
+    Mutation(
+        "any account key opens a quote", "ADMIN-9", "engine/admin_compliance.py",
+        "None if account.key_lineage == first.lineage else", "None if account.key_lineage else",
+    ),
+    Mutation(
+        "an operator alone with another operator rejects", "ADMIN-9", "engine/admin_compliance.py",
+        "return Role.SUPERVISOR in roles and roles <= {Role.OPERATOR, Role.SUPERVISOR}", "return roles <= {Role.OPERATOR, Role.SUPERVISOR}",
+    ),
+    Mutation(
         "issuing takes one key", "LEDGER-10", f"{APPLY}/transfers.c",
         "posts && request->key_lineage == pending->key_lineage", "0 && posts",
     ),
@@ -311,8 +450,9 @@ class Kernel:
             self._compile(source)
 
     def build(self, source: Path) -> None:
-        """Compile one source and link the extension in place."""
-        self._compile(source)
+        """Compile one source, or all for a header, and link the extension in place."""
+        for each in self._sources if source.suffix == ".h" else [source]:
+            self._compile(each)
         target = self._tree / f"native/ledger{sysconfig.get_config_var('EXT_SUFFIX')}"
         subprocess.run(
             ["cc", "-shared", "-o", str(target), *[str(self._object(each)) for each in self._sources]], check=True
@@ -331,7 +471,7 @@ BEHAVIOUR = tuple(
     f"tests/behaviour/test_{name}.py"
     for name in (
         "transfers", "pending_transfers", "locks", "runs", "ids_and_time", "authority", "credits", "limits_and_overflow",
-        "result_codes", "spanning_runs",
+        "result_codes", "spanning_runs", "ledger_quotes", "holds", "breakers", "tiers", "looks",
     )
 )  # fmt: skip
 PARTS = {
@@ -366,7 +506,7 @@ def _try(tree: Path, kernel: Kernel, mutation: Mutation) -> dict[str, str]:
     text = path.read_text()
     if text.count(mutation.old) != 1:
         raise SystemExit(f"{mutation.name}: {mutation.file} has its text {text.count(mutation.old)} times")
-    native = path.suffix == ".c"
+    native = path.suffix in {".c", ".h"}
     path.write_text(text.replace(mutation.old, mutation.new))
     try:
         if native:

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "ABORTED", "CLAIMED", "COMMITTED", "CREATED", "EXPIRED", "FORGOTTEN", "OPEN", "POSTED", "PREPARED", "PREPARED_CREDIT",
-    "REFUNDED", "VOIDED", "Pending", "Pendings",
+    "ABORTED", "CLAIMED", "COMMITTED", "CREATED", "EXPIRED", "FORGOTTEN", "HELD", "HOLD_EXPIRED", "HOLD_REJECTED", "OPEN",
+    "POSTED", "PREPARED", "PREPARED_CREDIT", "REFUNDED", "RELEASED", "VOIDED", "Pending", "Pendings",
 ]  # fmt: skip
 
 OPEN = 0
 CREATED, POSTED, VOIDED, EXPIRED, CLAIMED, REFUNDED, FORGOTTEN, PREPARED, PREPARED_CREDIT, COMMITTED, ABORTED = range(
     1, 12
 )
+HELD, RELEASED, HOLD_REJECTED, HOLD_EXPIRED = range(12, 16)
 # What makes one known in its bucket, and what takes one out of it.
-_ARRIVALS, _DEPARTURES = (CREATED, PREPARED, PREPARED_CREDIT), (FORGOTTEN, COMMITTED)
+_ARRIVALS, _DEPARTURES = (CREATED, PREPARED, PREPARED_CREDIT, HELD), (FORGOTTEN, COMMITTED, RELEASED)
 _NEVER_BUCKET = 2**64 - 1
 
 PendingKey = tuple[int, int]  # debit_account, id
@@ -34,7 +35,8 @@ class Pending:
     """A transfer that reserves; `due` is its end of time (0 = never) or, of a lock, its timelock in relay time.
 
     The half of a run over shards has the run's T_run in `run`, is due at its deadline, and is `prepared` until the relay
-    decided; a credit half is known under the channel account of the payer's shard.
+    decided; a credit half is known under the channel account of the payer's shard. One that is `held` is due at the hold's
+    deadline; `held_for` says why and stays when it is released. One that `draws` took its amount of a quote.
     """
 
     transfer: Transfer
@@ -46,6 +48,9 @@ class Pending:
     run: bytes = b""
     prepared: bool = False
     channel: int = 0
+    held: bool = False
+    held_for: int = 0
+    draws: bool = False
 
     @property
     def key(self) -> PendingKey:
@@ -76,15 +81,27 @@ class Pendings:
         self.known[pending.key] = pending
         if pending.prepared:
             self._event(pending, PREPARED_CREDIT if pending.channel else PREPARED, 0, now)
-            return
-        if pending.is_lock:
-            self.locks[pending.key] = pending
-        self._open(pending, now)
+        elif pending.held:
+            self._push(pending)
+            self._event(pending, HELD, 0, now)
+        else:
+            self._open(pending, now)
 
     def _open(self, pending: Pending, now: int) -> None:
-        if pending.due and not pending.is_lock:
-            heappush(self._due, (pending.due, pending.transfer.id, pending.transfer.debit_account))
+        if pending.is_lock:
+            self.locks[pending.key] = pending
+        elif pending.due:
+            self._push(pending)
         self._event(pending, CREATED, 0, now)
+
+    def _push(self, pending: Pending) -> None:
+        heappush(self._due, (pending.due, pending.transfer.id, pending.transfer.debit_account))
+
+    def release(self, pending: Pending, due: int, now: int) -> None:
+        """What was held is a pending or lock like any other from now on."""
+        self._event(pending, RELEASED, 0, now)
+        pending.held, pending.due = False, due
+        self._open(pending, now)
 
     def halves(self) -> list[Pending]:
         """Those that wait for the relay's decision, in order of creation."""
@@ -98,7 +115,7 @@ class Pendings:
 
     def end(self, pending: Pending, how: int, posted: int, now: int, window_ns: int) -> None:
         assert pending.ended == OPEN, "a pending ends once"
-        pending.ended, pending.ended_at, pending.prepared = how, now, False
+        pending.ended, pending.ended_at, pending.prepared, pending.held = how, now, False, False
         self.locks.pop(pending.key, None)
         forget = max(now, pending.transfer.expires_at) + window_ns
         self.forget.setdefault(forget // self.bucket_ns, []).append(pending.key)
@@ -117,7 +134,7 @@ class Pendings:
         while self._due and self._due[0][0] <= now:
             due, id_, debit_account = self._due[0]
             pending = self.known.get((debit_account, id_))
-            waits = pending is not None and (pending.is_lock or pending.prepared)
+            waits = pending is not None and ((pending.is_lock and not pending.held) or pending.prepared)
             if pending and pending.ended == OPEN and pending.due == due and not waits:
                 return pending
             heappop(self._due)

@@ -19,6 +19,8 @@ from tests.model.hashes import sha256, sm3
 from tests.model.keyring import can_sign, public_key
 from tests.model.pendings import OPEN
 from tests.model.record import Transfer, derive_claim, derive_refund
+from tests.model.rule_play import RulePlay
+from tests.model.rules import BREAKER, QUOTE
 from tests.model.stage import (
     ALICE,
     ALICE_2,
@@ -78,9 +80,18 @@ class Play:
     """A stage, what was sent on it, and what may happen next."""
 
     def __init__(
-        self, chooser: Chooser, *, genesis: dict[str, int], mode: str = "equal", over_shards: bool = False
+        self,
+        chooser: Chooser,
+        *,
+        genesis: dict[str, int],
+        mode: str = "equal",
+        over_shards: bool = False,
+        rules: bool = False,
     ) -> None:
-        """With ``over_shards`` there are runs over both shards too, and relay blocks that decide them."""
+        """With ``over_shards`` there are runs over both shards too, and relay blocks that decide them.
+
+        With ``rules`` quotes, thresholds, breakers and tiers are set, and what is held is released or rejected.
+        """
         document = genesis_document(amount_max=2**127 - 1, window_s=WINDOW_S, lock_min_s=2, **genesis)
         self.script: list[str] = [f"stage = Stage(lambda d, s: make_subject({mode!r}, d, s), {document!r})"]
         self.choose = chooser
@@ -89,6 +100,7 @@ class Play:
         self.runs: list[list[list[Transfer]]] = [[], []]
         self.requests: list[tuple[a.AdminRequest, tuple[int, int], int]] = []
         self.over_shards = over_shards
+        self.rules = RulePlay(self) if rules else None
         self.over: list[list[Transfer]] = []
         self.prepared: list[list[Transfer]] = []
         self.relay_blocks: list[tuple[int, tuple[bytes, ...], tuple[tuple[bytes, ...], ...]]] = []
@@ -97,6 +109,8 @@ class Play:
         self.next_key = 100
         self.codes: dict[int, int] = {}
         self._furnish()
+        if self.rules:
+            self.rules.begin()
 
     # What happens.
 
@@ -108,6 +122,8 @@ class Play:
         )  # fmt: skip
         if self.over_shards:
             acts = (*acts, (9, self.run_over_shards), (4, self.relay))
+        if self.rules:
+            acts = (*acts, (6, self.rules.set_one), (6, self.rules.end_hold), (1, self.relay))
         index = self.choose.below(sum(weight for weight, _ in acts))
         for weight, act in acts:
             if index < weight:
@@ -300,6 +316,17 @@ class Play:
         request = self.stage.request(a.ACCOUNT_OPEN, **fields)
         self._administer(request, (KEYS[registrar], 0), self.stage.shard_of(account))
 
+    def ask(self, request: a.AdminRequest, signers: tuple[int, int], shards: int) -> None:
+        """Send an admin request to the shards of these bits."""
+        verdicts = (1, 1) if not self._rarely(25) else (1, 0)
+        self.requests.append((request, signers, shards))
+        for shard in (0, 1):
+            if shards >> shard & 1:
+                self._do(shard, f"apply_admin({request.pack()!r}, [{signers}], [{verdicts}], {self.stage.now})")
+                answers = self.stage.shards[shard].apply_admin(request.pack(), [signers], [verdicts], self.stage.now)
+                self._count(answers[0].code)
+                self._collect(shard)
+
     def _administer(self, request: a.AdminRequest, signers: tuple[int, int], shard: int) -> None:
         self._do(shard, f"apply_admin({request.pack()!r}, [{signers}], [(1, 1)], {self.stage.now})")
         self.stage.shards[shard].apply_admin(request.pack(), [signers], [(1, 1)], self.stage.now)
@@ -314,6 +341,10 @@ class Play:
 
     def _pick(self, *options: int) -> int:
         return options[self.choose.below(len(options))]
+
+    def state(self, shard: int) -> State:
+        """The model's state of a shard."""
+        return self._state(shard)
 
     def _states(self) -> list[State]:
         return [self._state(0), self._state(1)]
@@ -332,6 +363,7 @@ class Play:
             numbers = [*state.ids.buckets, *state.pendings.forget]
             instants += [(number + 1) * bucket_ns for number in numbers]
             instants += [account.frozen_until for account in state.accounts.values() if account.frozen_until]
+            instants += [rule.until for rule in state.rules.places if rule and rule.type in (QUOTE, BREAKER)]
         instants += [t.expires_at for sent in self.sent for t in sent[-20:] if t.expires_at < 2**62]
         return instants
 
@@ -409,7 +441,7 @@ class Play:
             until = self.stage.now + self._pick(2, 3, 6, 2) * SECOND_NS - (1 if self._rarely(10) else 0)
             flags = r.LOCK | (r.SM3_HASHLOCK if with_sm3 else 0)
             record = replace(record, flags=flags, until=until, binding=sm3(secret) if with_sm3 else sha256(secret))
-        return record
+        return self.rules.named(shard, record) if self.rules else record
 
     def _amount(self, shard: int, payer: int, payee: int) -> int:
         """Small, or all that a bound allows, or one more than that."""
@@ -669,6 +701,10 @@ class Play:
 
     def _collect(self, shard: int) -> None:
         self.under_way[shard] += self.stage.shards[shard].take_outgoing()
+
+    def move_to(self, now: int) -> None:
+        """Let it be this late, if it is not later."""
+        self._at(max(self.stage.now, now))
 
     def _at(self, now: int) -> None:
         self.stage.now = now

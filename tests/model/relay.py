@@ -10,6 +10,7 @@ from tests.model.credits import CLAIM_MESSAGE
 from tests.model.effects import credit_side, move, release, send_credit, sides_of
 from tests.model.hashes import sha256, sm3
 from tests.model.pendings import ABORTED, CLAIMED, POSTED, REFUNDED, Pending
+from tests.model.rules import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,4 +92,5 @@ def _refund(state: State, lock: Pending, now: int) -> None:
     digest = r.record_digest(genesis.suite, genesis.genesis_hash, refund.pack())
     release(state, state.accounts[t.debit_account], credit_side(state, t), t.amount)
     state.pendings.end(lock, REFUNDED, 0, now, state.window_ns(t.ledger))
+    give_back(state, lock)
     state.leaf(digest, now, Code.REFUNDED)

@@ -60,7 +60,9 @@ SUBTREES = {
 
 
 def subtree_roots(state: State) -> dict[str, bytes]:
-    return {name: tree_root(state.genesis.suite, leaves(state)) for name, leaves in SUBTREES.items()}
+    roots = {name: tree_root(state.genesis.suite, leaves(state)) for name, leaves in SUBTREES.items()}
+    # From the first rule on there is a leaf more.
+    return roots | ({"rules": tree_root(state.genesis.suite, state.rules.leaves())} if state.rules.places else {})
 
 
 def state_root(state: State) -> bytes:

@@ -89,7 +89,7 @@ def _one_by_one(
     answers = []
     for index, member in enumerate(members):
         leaves, entries = len(state.block.leaves), len(state.ids.fresh)
-        answer = decide(state, member, digests[index], verdicts[index], now)
+        answer = decide(state, member, digests[index], verdicts[index], now, in_run=True)
         if answer.code not in DONE:
             leaf = state.block.leaves[leaves:]
             own = [(key, state.ids.entries[key]) for key, _ in state.ids.fresh[entries:]]
@@ -117,6 +117,7 @@ class _Before:
         keys = {(m.debit_account, id_) for m in members for id_ in (m.id, m.reference)}
         self.pendings = [copy(state.pendings.known[key]) for key in sorted(keys) if key in state.pendings.known]
         self.absent = [key for key in sorted(keys) if key not in state.pendings.known]
+        self.rules = state.rules.copied()
         self.events = len(state.pendings.events)
         self.entries = len(state.ids.fresh)
         self.leaves = len(state.block.leaves)
@@ -127,6 +128,7 @@ class _Before:
         for account in self.accounts:
             state.accounts[account.id] = account
         state.totals = self.totals
+        state.rules.places = self.rules
         created = [key for key in self.absent if key in state.pendings.known]
         state.pendings.take_back(self.events, created, self.pendings)
         state.ids.take_back(self.entries)

@@ -16,9 +16,10 @@ from tests.model.hashes import hasher, prefix, run_prefix, tree_root
 from tests.model.invariants import broken_invariants
 from tests.model.log_record import ADMIN, BATCH, CREDITS, RELAY, RUN, SEAL, LogHead
 from tests.model.over_shards import Decision, Held, drop, hold
-from tests.model.pendings import EXPIRED
+from tests.model.pendings import EXPIRED, HOLD_EXPIRED
 from tests.model.relay import consume
 from tests.model.roots import SLOT_MAP_VERSION, state_root, subtree_roots
+from tests.model.rules import give_back
 from tests.model.runs import decide_run, split_runs
 from tests.model.state import Block, State
 from tests.model.transfers import Answer, decide_alone
@@ -235,8 +236,10 @@ class ModelShard:
     def _expire(self, pending: Pending, now: int) -> None:
         state, t = self.state, pending.transfer
         release(state, state.accounts[t.debit_account], credit_side(state, t), t.amount)
-        state.pendings.end(pending, EXPIRED, 0, now, state.window_ns(t.ledger))
-        state.leaf(pending.digest, now, Code.EXPIRED_BY_TIMEOUT)
+        held = pending.held
+        state.pendings.end(pending, HOLD_EXPIRED if held else EXPIRED, 0, now, state.window_ns(t.ledger))
+        state.leaf(pending.digest, now, Code.HOLD_EXPIRED if held else Code.EXPIRED_BY_TIMEOUT)
+        give_back(state, pending)
 
     def _end(self) -> None:
         self.state.ids.fold()

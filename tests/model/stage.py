@@ -19,6 +19,15 @@ from tests.model.admin_request import (
     ACCOUNT_FREEZE,
     ACCOUNT_LIMITS,
     ACCOUNT_OPEN,
+    ACCOUNT_TIER,
+    BREAKER_CLEAR,
+    BREAKER_SET,
+    HOLD_REJECT,
+    HOLD_RELEASE,
+    LEDGER_RULES,
+    LEDGER_TIER,
+    QUOTE_CLOSE,
+    QUOTE_OPEN,
     AdminRequest,
 )  # fmt: skip
 from tests.model.genesis import SECOND_NS, slot_of
@@ -44,7 +53,16 @@ GENESIS_TIME = 1_800_000_000 * SECOND_NS
 WINDOW_S = 60
 LOCK_MIN_S = 20
 
-OPERATOR, OPERATOR_2, SUPERVISOR_P, ISSUER_P, ISSUER_HKD_P, BANK, OTHER_BANK = 1, 2, 3, 10, 11, 20, 21
+OPERATOR, OPERATOR_2, SUPERVISOR_P, SUPERVISOR_2_P, ISSUER_P, ISSUER_HKD_P, BANK, OTHER_BANK = (
+    1,
+    2,
+    3,
+    4,
+    10,
+    11,
+    20,
+    21,
+)
 
 # name -> (key id, participant, role): the keys of the genesis, in order.
 _KEY_ROWS = (
@@ -53,6 +71,7 @@ _KEY_ROWS = (
     ("bank_registrar", BANK, 3), ("bank", BANK, 2), ("bank_2", BANK, 2),
     ("other_registrar", OTHER_BANK, 3), ("other", OTHER_BANK, 2),
     ("issuer_hkd_registrar", ISSUER_HKD_P, 3), ("issuer_hkd", ISSUER_HKD_P, 1),
+    ("supervisor_2", SUPERVISOR_2_P, 5),
 )  # fmt: skip
 KEYS = {name: number for number, (name, _, _) in enumerate(_KEY_ROWS, 1)}
 
@@ -273,10 +292,56 @@ class Stage:
         return self.shards[shard].apply_admin(request.pack(), [(numbers[0], numbers[1])], [verdicts], self.now)[0]
 
     def everywhere(self, request: AdminRequest, *signers: str | int) -> AdminAnswer:
-        """Types 1 to 4 and 10 go to every shard (ADMIN-5)."""
+        """Types 1 to 4, 10, 15 and 18 to 20 go to every shard (ADMIN-5)."""
         answers = [self.administer(request, *signers, shard=index) for index in range(len(self.shards))]
         assert len(set(answers)) == 1, "every shard gives one answer"
         return answers[0]
+
+    # Rules.
+
+    def threshold(self, amount: int, hold_ns: int = 0, ledger: int = CNY) -> AdminAnswer:
+        """Hold what reaches this amount, for so long."""
+        fields = {"ledger": ledger, "limit_a": amount, "limit_b": hold_ns, "participant": SUPERVISOR_P}
+        return self.everywhere(self.request(LEDGER_RULES, **fields), "operator", "supervisor")
+
+    def end_hold(self, held: Transfer, *signers: str, releases: bool = True) -> AdminAnswer:
+        """Release or reject a held transfer; by two supervisors unless told."""
+        fields = {"subject": held.debit_account, "ledger": held.ledger, "limit_b": held.id, "reason": 1}
+        request = self.request(HOLD_RELEASE if releases else HOLD_REJECT, **fields)
+        return self.administer(
+            request, *(signers or ("supervisor", "supervisor_2")), shard=self.shard_of(held.debit_account)
+        )
+
+    def quote(self, total: int, seconds: float = 20, account: int = ALICE, key: str = "bank", **fields: Any) -> int:
+        """Open a quote; its id, which locks then name."""
+        until = self.now + int(seconds * SECOND_NS)
+        request = self.request(QUOTE_OPEN, subject=account, ledger=CNY, limit_a=total, limit_b=until, **fields)
+        assert self.administer(request, key, shard=self.shard_of(account)).code == Code.CREATED
+        return request.id
+
+    def close_quote(self, quote: int, account: int = ALICE, key: str = "bank") -> AdminAnswer:
+        request = self.request(QUOTE_CLOSE, subject=account, ledger=CNY, limit_b=quote)
+        return self.administer(request, key, shard=self.shard_of(account))
+
+    def breaker(self, kind: int, subject: int, grade: int, rate: int = 0, seconds: float = 20) -> AdminAnswer:
+        """Set a breaker on every shard."""
+        until = self.now + int(seconds * SECOND_NS)
+        fields = {"subject": subject, "role": kind, "suite": grade, "reason": 7, "limit_a": rate, "limit_b": until}
+        return self.everywhere(self.request(BREAKER_SET, **fields), "supervisor", "operator")
+
+    def clear_breaker(self, kind: int, subject: int) -> AdminAnswer:
+        fields = {"subject": subject, "role": kind, "reason": 8}
+        return self.everywhere(self.request(BREAKER_CLEAR, **fields), "operator", "supervisor")
+
+    def tier(self, number: int, action: int, most: int = 0, day: int = 0, count: int = 0) -> AdminAnswer:
+        """Say what a tier of CNY may do."""
+        fields = {"ledger": CNY, "role": number, "suite": action, "limit_a": most, "limit_b": day, "key_id": count}
+        return self.everywhere(self.request(LEDGER_TIER, **fields), "operator", "supervisor")
+
+    def wear(self, account: int, tier: int) -> AdminAnswer:
+        """Put an account into a tier."""
+        request = self.request(ACCOUNT_TIER, subject=account, ledger=CNY, role=tier)
+        return self.administer(request, "issuer_a", shard=self.shard_of(account))
 
     # The usual set.
 

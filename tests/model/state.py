@@ -10,6 +10,7 @@ from tests.model.accounts import CHANNEL, Account, Totals, channel_account_id
 from tests.model.genesis import SECOND_NS, LedgerTerms, ModelGenesis
 from tests.model.pendings import Pendings
 from tests.model.registry import Registry
+from tests.model.rules import Rules
 from tests.model.window import Window
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class State:
         self.pendings = Pendings(genesis.suite, limits.bucket_ns)
         self.channels: dict[int, Channel] = {peer: Channel() for peer in genesis.peers_of(shard)}
         self.anchors: dict[int, bytes] = {}  # of peers that have one, as their channel's leaf holds it
+        self.rules = Rules()
         self.last_time = genesis.time
         self.relay_height = 0
         self.relay_time = 0

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not machine_present(), reason="engine.machine is
 WALK_STEPS = 60
 CI_SEEDS = range(200)
 OVER_SHARDS_SEEDS = range(80)
+RULES_SEEDS = range(80)
 NIGHTLY_SEEDS = 200_000
 
 
@@ -35,8 +36,8 @@ class DrawnChooser:
         return self._data.draw(st.integers(0, count - 1)) if count > 1 else 0
 
 
-def _play(data: st.DataObject, genesis: int, steps: int, *, over_shards: bool = False) -> None:
-    play = Play(DrawnChooser(data), genesis=GENESES[genesis], over_shards=over_shards)
+def _play(data: st.DataObject, genesis: int, steps: int, *, over_shards: bool = False, rules: bool = False) -> None:
+    play = Play(DrawnChooser(data), genesis=GENESES[genesis], over_shards=over_shards, rules=rules)
     try:
         for _ in range(steps):
             play.step()
@@ -81,6 +82,21 @@ def test_a_walk_over_shards_is_equal_all_the_way(seed, tmp_path, monkeypatch):
     walk(seed, WALK_STEPS, over_shards=True)
 
 
+@pytest.mark.timeout(900)
+@_settings(60)
+@given(data=st.data(), genesis=st.integers(0, len(GENESES) - 1), steps=st.integers(1, 20), over_shards=st.booleans())
+def test_model_equals_machine_with_rules(data, genesis, steps, over_shards):
+    """LEDGER-100 to LEDGER-107 beside all the others."""
+    _play(data, genesis, steps, over_shards=over_shards, rules=True)
+
+
+@pytest.mark.parametrize("seed", RULES_SEEDS)
+def test_a_walk_with_rules_is_equal_all_the_way(seed, tmp_path, monkeypatch):
+    """With quotes, thresholds, breakers, tiers and holds: `--rules` runs any others."""
+    monkeypatch.chdir(tmp_path)
+    walk(seed, WALK_STEPS, over_shards=seed % 3 == 2, rules=True)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 def test_many_walks_are_equal(tmp_path, monkeypatch, capsys):
@@ -91,7 +107,7 @@ def test_many_walks_are_equal(tmp_path, monkeypatch, capsys):
         if (seed - first) % 1000 == 0:
             with capsys.disabled():
                 print(f"walks {first}:{seed} are equal", flush=True)
-        walk(seed, WALK_STEPS * (1 + seed % 4), over_shards=seed % 2 == 1)
+        walk(seed, WALK_STEPS * (1 + seed % 4), over_shards=seed % 2 == 1, rules=seed % 4 > 1)
 
 
 @pytest.mark.nightly

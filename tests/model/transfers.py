@@ -11,7 +11,19 @@ from tests.model.credits import CREDIT_MESSAGE, TOTAL_MAX, exceeds_balance_max
 from tests.model.effects import credit_side, move, release, reserve, send_credit
 from tests.model.genesis import SECOND_NS
 from tests.model.malformed import flags_refused, malformed
-from tests.model.pendings import ABORTED, CLAIMED, EXPIRED, OPEN, POSTED, VOIDED, Pending
+from tests.model.pendings import (
+    ABORTED,
+    CLAIMED,
+    EXPIRED,
+    HOLD_EXPIRED,
+    HOLD_REJECTED,
+    OPEN,
+    POSTED,
+    REFUNDED,
+    VOIDED,
+    Pending,
+)
+from tests.model.rules import hold_ns, judge
 from tests.model.window import Entry
 
 if TYPE_CHECKING:
@@ -24,7 +36,7 @@ __all__ = [
 ]  # fmt: skip
 
 ROLE_ISSUER, ROLE_ACCOUNT = 1, 2
-DONE = (Code.CREATED, Code.CREATED_IN_TRANSIT, Code.PREPARED)
+DONE = (Code.CREATED, Code.CREATED_IN_TRANSIT, Code.PREPARED, Code.HELD)
 
 
 class Answer(NamedTuple):
@@ -44,7 +56,8 @@ class OverShards(NamedTuple):
 
 def burns(code: Code) -> bool:
     """LEDGER-61."""
-    return Code.DEBIT_ACCOUNT_OTHER_LEDGER <= code <= Code.CANCEL_TOO_LATE
+    of_rules = Code.APPROVAL_REQUIRED <= code <= Code.VELOCITY_EXCEEDED
+    return of_rules or Code.DEBIT_ACCOUNT_OTHER_LEDGER <= code <= Code.CANCEL_TOO_LATE
 
 
 def decide_alone(state: State, t: Transfer, digest: bytes, verdict: int, now: int) -> Answer:
@@ -63,7 +76,11 @@ def decide_alone(state: State, t: Transfer, digest: bytes, verdict: int, now: in
 
 
 def repeat(state: State, entry: Entry) -> Answer:
-    """Step 13: the first answer again; of a prepared member what became of it."""
+    """Step 13: the first answer again; of a prepared member, or of what was held, what became of it."""
+    if entry.code == Code.HELD:
+        became = _became_of_hold(state, r.Transfer.unpack(entry.record[:128], entry.record[128:]))
+        ended = became in (Code.HOLD_EXPIRED, Code.HOLD_REJECTED)
+        return Answer(Code.ID_ALREADY_FAILED if ended else Code.EXISTS, became, entry.time)
     if entry.code == Code.PREPARED:
         t = r.Transfer.unpack(entry.record[:128], entry.record[128:])
         half = state.pendings.known[t.debit_account, t.id]
@@ -72,12 +89,23 @@ def repeat(state: State, entry: Entry) -> Answer:
     return Answer(Code.EXISTS if entry.code in DONE else Code.ID_ALREADY_FAILED, entry.code, entry.time)
 
 
+def _became_of_hold(state: State, t: Transfer) -> Code:
+    """A hold is known at least as long as its id."""
+    hold = state.pendings.known[t.debit_account, t.id]
+    if hold.held:
+        return Code.HELD
+    if hold.ended in (HOLD_EXPIRED, HOLD_REJECTED):
+        return Code.HOLD_EXPIRED if hold.ended == HOLD_EXPIRED else Code.HOLD_REJECTED
+    away = t.kind == r.PLAIN and not state.is_here(t.credit_account)
+    return Code.CREATED_IN_TRANSIT if away else Code.CREATED
+
+
 def _claim_or_refund(state: State, t: Transfer, now: int) -> Answer:
     """LEDGER-12: the relay decides these; a submitter only learns where the lock stands."""
     if not state.is_here(t.debit_account):
         return Answer(Code.WRONG_SHARD, 0, now)
     lock = state.pendings.known.get((t.debit_account, t.reference))
-    if lock is None or not lock.is_lock:
+    if lock is None or not lock.is_lock or lock.held:
         return Answer(Code.PENDING_NOT_FOUND, 0, now)
     if lock.ended == OPEN:
         return Answer(Code.TOO_EARLY if t.kind == r.REFUND else Code.PREIMAGE_NOT_FINAL, 0, now)
@@ -88,7 +116,8 @@ def _claim_or_refund(state: State, t: Transfer, now: int) -> Answer:
     else:
         derived, first = r.derive_refund(suite, lock.transfer, lock.digest), Code.REFUNDED
         otherwise = Code.PENDING_ALREADY_VOIDED
-    return Answer(Code.EXISTS, first, lock.ended_at) if t == derived else Answer(otherwise, 0, now)
+    same = t == derived and lock.ended in (CLAIMED, REFUNDED)
+    return Answer(Code.EXISTS, first, lock.ended_at) if same else Answer(otherwise, 0, now)
 
 
 # What is known, who signs, when: steps 13 to 20.
@@ -104,7 +133,16 @@ def identical_known(state: State, t: Transfer, digest: bytes) -> Entry | None:
     return None
 
 
-def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int, over: OverShards | None = None) -> Answer:
+def decide(
+    state: State,
+    t: Transfer,
+    digest: bytes,
+    verdict: int,
+    now: int,
+    over: OverShards | None = None,
+    *,
+    in_run: bool = False,
+) -> Answer:
     """Steps 14 to 21 and the state rules, with their effects, entry and leaf; ``over`` prepares instead of making."""
     key = state.registry.keys.get(t.key_id)
     if key is None:
@@ -134,7 +172,7 @@ def decide(state: State, t: Transfer, digest: bytes, verdict: int, now: int, ove
         return Answer(wrong_time, 0, now)
     if full := _full(state, t):
         return Answer(full, 0, now)
-    code = _act(state, t, digest, authoriser, debit, key, now, over)
+    code = _act(state, t, digest, authoriser, debit, key, now, over, in_run or over is not None)
     if code in DONE or burns(code):
         forget = t.expires_at + state.window_ns(t.ledger)
         state.ids.add((authoriser, t.debit_account, t.id), Entry(t.pack(), digest, code, now), forget)
@@ -171,7 +209,9 @@ def _outlives_its_id(state: State, t: Transfer, over: OverShards | None) -> bool
     Its id is not free before it is forgotten too. The same expires_at goes on to step 20, which refuses it: the entry was
     dropped a window after that instant.
     """
-    if t.kind not in (r.PENDING, r.LOCK) and over is None:
+    # Where rules stand a plain one may have been held, or may be now.
+    plain_too = t.kind == r.PLAIN and state.rules.live() > 0
+    if t.kind not in (r.PENDING, r.LOCK) and over is None and not plain_too:
         return False
     pending = state.pendings.known.get((t.debit_account, t.id))
     return pending is not None and pending.transfer.expires_at != t.expires_at
@@ -207,21 +247,32 @@ def _act(
     key: Key,
     now: int,
     over: OverShards | None,
+    in_run: bool,
 ) -> Code:
     if t.kind == r.CANCEL:
         return _cancel(state, t, now)
     if t.kind in (r.POST, r.VOID):
         return _end_pending(state, t, digest, authoriser, debit, key, now)
-    return _begin(state, t, digest, debit, now, over)
+    return _begin(state, t, digest, debit, now, over, in_run)
 
 
 # Plain, pending, lock.
 
 
-def _begin(state: State, t: Transfer, digest: bytes, debit: Account, now: int, over: OverShards | None) -> Code:
+def _begin(
+    state: State, t: Transfer, digest: bytes, debit: Account, now: int, over: OverShards | None, in_run: bool
+) -> Code:
     if code := _begin_refused(state, t, debit, now):
         return code
+    code, held_for, draws = judge(state, t, debit, now, in_run=in_run)
+    if code:
+        return code
     credit = credit_side(state, t)
+    if held_for:
+        reserve(state, debit, credit, t.amount)
+        deadline = now + hold_ns(state, t.ledger)
+        state.pendings.create(Pending(t, digest, deadline, held=True, held_for=held_for, draws=draws), now)
+        return Code.HELD
     if over:
         reserve(state, debit, credit, t.amount)
         state.pendings.create(Pending(t, digest, over.deadline, run=over.run, prepared=True), now)
@@ -231,7 +282,7 @@ def _begin(state: State, t: Transfer, digest: bytes, debit: Account, now: int, o
         return _depart(state, t, t.amount, digest, now)
     reserve(state, debit, credit, t.amount)
     due = t.until if t.kind == r.LOCK else (now + t.until if t.until else 0)
-    state.pendings.create(Pending(t, digest, due), now)
+    state.pendings.create(Pending(t, digest, due, draws=draws), now)
     return Code.CREATED
 
 
@@ -282,12 +333,14 @@ _ALREADY = {
     VOIDED: Code.PENDING_ALREADY_VOIDED,
     EXPIRED: Code.PENDING_EXPIRED,
     ABORTED: Code.PENDING_ALREADY_VOIDED,
+    HOLD_REJECTED: Code.PENDING_ALREADY_VOIDED,
+    HOLD_EXPIRED: Code.PENDING_EXPIRED,
 }
 
 
 def _end_pending(state: State, t: Transfer, digest: bytes, authoriser: int, debit: Account, key: Key, now: int) -> Code:
     pending = state.pendings.known.get((t.debit_account, t.reference))
-    if pending is None or pending.prepared or pending.transfer.kind == r.PLAIN:
+    if pending is None or pending.prepared or pending.held or pending.transfer.kind == r.PLAIN:
         return Code.PENDING_NOT_FOUND
     if code := _end_refused(state, t, pending, authoriser, debit, key, now):
         return code

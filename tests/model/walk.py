@@ -80,9 +80,9 @@ def _machine_replays(machine: MachineSubject) -> None:
     assert again.state_root() == machine.state_root(), "replay by the machine gives the same root"
 
 
-def walk(seed: int, steps: int, *, over_shards: bool = False) -> Play:
+def walk(seed: int, steps: int, *, over_shards: bool = False, rules: bool = False) -> Play:
     """One play of a seed; raises what the first difference raises, with the seed and the script's place in its notes."""
-    play = Play(SeededChooser(seed), genesis=GENESES[seed % len(GENESES)], over_shards=over_shards)
+    play = Play(SeededChooser(seed), genesis=GENESES[seed % len(GENESES)], over_shards=over_shards, rules=rules)
     try:
         for _ in range(steps):
             play.step()
@@ -90,7 +90,7 @@ def walk(seed: int, steps: int, *, over_shards: bool = False) -> Play:
     except BaseException as error:
         path = Path(f"walk-{seed}.script.log")
         path.write_text(script_of(play))
-        how = f"--seeds {seed}:{seed + 1} --steps {steps}{' --over-shards' if over_shards else ''}"
+        how = f"--seeds {seed}:{seed + 1} --steps {steps}{' --over-shards' * over_shards}{' --rules' * rules}"
         error.add_note(f"again: python -m tests.model.walk {how}; script: {path}")
         raise
     return play
@@ -102,12 +102,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0:50", help="first:end")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--over-shards", action="store_true", help="with runs over both shards")
+    parser.add_argument("--rules", action="store_true", help="with quotes, thresholds, breakers, tiers and holds")
     options = parser.parse_args(arguments)
     first, end = map(int, options.seeds.split(":"))
     codes: dict[int, int] = {}
     started = time.monotonic()
     for seed in range(first, end):
-        for code, count in walk(seed, options.steps, over_shards=options.over_shards).codes.items():
+        play = walk(seed, options.steps, over_shards=options.over_shards, rules=options.rules)
+        for code, count in play.codes.items():
             codes[code] = codes.get(code, 0) + count
     took_s = time.monotonic() - started
     for code in sorted(codes):
