@@ -1,0 +1,298 @@
+"""What goes into the machines of the bridge and what comes out: events, actions, clocks, outcomes, journal entries.
+
+It promises one order: the actions of a list are taken in order, and whatever follows a ``Journal`` is done only when
+that entry is durable. Machines know no other world than these values. An action may be done twice and an event may
+come twice, late or in another order; neither changes what a swap ends as.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum, unique
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.leg import ChainClock, LockOrder, LockView
+    from bridge.margins import Margins
+
+__all__ = [
+    "HELD",
+    "AcceptanceRefused",
+    "Accepted",
+    "Action",
+    "Alarm",
+    "AlarmKind",
+    "AskAcceptance",
+    "ClaimForeign",
+    "Clocks",
+    "Entry",
+    "EntryKind",
+    "Event",
+    "Finished",
+    "Journal",
+    "Lock",
+    "LockSeen",
+    "Look",
+    "Outcome",
+    "RefundForeign",
+    "Restored",
+    "Reveal",
+    "Revealed",
+    "Rules",
+    "Tick",
+    "Timing",
+    "WakeAt",
+]
+
+HELD: Final = "held"
+"""``LockView.reason`` of a lock of ours that waits for a compliance decision: it stands nowhere yet, so state SEEN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """All that a machine knows of time: our own clock, the newest finalized relay block, the foreign chains' clocks.
+
+    Only relay time decides on our legs and only a chain's own clock on a foreign one; our own clock says when to look
+    and stands in for both where it is ahead of what was heard of them, since then they have moved on unheard. A shell
+    tells the reveals of a relay block before it shows that block's height and time here.
+    """
+
+    now_ns: int
+    relay_ns: int = 0
+    relay_height: int = 0
+    foreign: Mapping[str, ChainClock] = field(default_factory=dict)
+
+    def heard_ns(self, chain: str) -> int:
+        """Return the newest instant heard of a chain, ours by the empty name; 0 before the first."""
+        if not chain:
+            return self.relay_ns
+        clock = self.foreign.get(chain)
+        return 0 if clock is None else clock.time_ns
+
+    def latest_ns(self, chain: str) -> int:
+        """Return the latest instant that a chain may have reached by now, but for skew."""
+        return max(self.heard_ns(chain), self.now_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient a machine is, in nanoseconds of our clock.
+
+    ``retry_ns`` lies between two attempts of one action; ``poll_ns`` between two looks at a foreign leg, ``look_ns`` at
+    legs of ours, which tell by themselves and are looked at only in case that got lost.
+    """
+
+    retry_ns: int = 5_000_000_000
+    poll_ns: int = 2_000_000_000
+    look_ns: int = 10_000_000_000
+
+
+_PATIENT: Final = Timing()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a machine goes by: the network's hash suite, its corridor's margins, its own patience."""
+
+    suite: int
+    margins: Margins
+    timing: Timing = _PATIENT
+
+
+@unique
+class Outcome(IntEnum):
+    """How a swap ended for the party whose machine it is."""
+
+    SETTLED = 1
+    """Both its legs were claimed."""
+    REFUNDED = 2
+    """What it had locked came back."""
+    ABANDONED = 3
+    """It never locked anything."""
+    KEPT = 4
+    """It was paid and what it had locked came back: its counterparty was late."""
+    LOST = 5
+    """It paid and was not paid: outside the margins, and the reason for an alarm."""
+
+
+@unique
+class AlarmKind(StrEnum):
+    """What a person should look at; words that stay."""
+
+    HALF_MARGIN = "half_margin"
+    """Half of the margin is gone and the step is not final."""
+    LEG_DIFFERS = "leg_differs"
+    """A lock stands under our id with other terms."""
+    TOO_LATE_TO_REVEAL = "too_late_to_reveal"
+    """All legs stood, but too late: the secret stays secret and everything is refunded."""
+    LEG_STALLED = "leg_stalled"
+    """A leg's time is over and its chain has not ended it."""
+    LEG_UNDONE = "leg_undone"
+    """A leg that had been final is not any more."""
+    LOSS = "loss"
+    """One leg was claimed against us and ours was not."""
+
+
+# What a machine asks of its shell.
+
+
+@unique
+class EntryKind(IntEnum):
+    """The kinds of journal entries (bridge/journal.py says what each holds)."""
+
+    BEGUN = 1
+    ACCEPTED = 2
+    LOCKING = 3
+    ASKING = 4
+    REVEALING = 5
+    LEARNED = 6
+    CLAIMING = 7
+    REFUNDING = 8
+    FINISHED = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One note of a party: ``number`` counts its entries from 0, ``at_ns`` is our clock, ``body`` as the kind says.
+
+    ``party`` names one party's side of a swap: the lock id of the leg that is its own to lock.
+    """
+
+    kind: EntryKind
+    party: bytes
+    number: int
+    at_ns: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Make the entry durable before the next action of the list."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Lock a leg; ``signed_at_ns`` is the instant its record is signed at, the same at every attempt."""
+
+    leg: int
+    order: LockOrder
+    signed_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskAcceptance:
+    """Ask the provider that locks this leg to accept the swap."""
+
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Submit the reveal to the relay."""
+
+    preimage: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimForeign:
+    """Claim a foreign leg."""
+
+    leg: int
+    preimage: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefundForeign:
+    """Refund a foreign leg of ours."""
+
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Find out how a leg stands and tell it as ``LockSeen``; the order is what an adapter should expect there."""
+
+    leg: int
+    order: LockOrder
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send a ``Tick`` when our clock reads this; a later one replaces it."""
+
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Tell a person."""
+
+    kind: AlarmKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The swap has ended for us; ``code`` is the refusal that ended it, 0 where none did."""
+
+    outcome: Outcome
+    code: int
+
+
+Action = Journal | Lock | AskAcceptance | Reveal | ClaimForeign | RefundForeign | Look | WakeAt | Alarm | Finished
+
+# What a shell tells a machine.
+
+
+@dataclass(frozen=True, slots=True)
+class LockSeen:
+    """A leg as its chain shows it; of a leg of ours a final state or a refusal is one whose receipt was verified.
+
+    The view's height is then that of the relay block which anchors it, and its order is made from the record itself.
+    """
+
+    leg: int
+    view: LockView
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider of a leg has accepted; ``digest`` names the leg it will lock."""
+
+    leg: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptanceRefused:
+    """The provider of a leg answered with a refusal."""
+
+    leg: int
+    code: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """A preimage stands in a finalized relay block."""
+
+    preimage: bytes
+    height: int
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The machine was made again from its journal: nothing is known but what stands there."""
+
+
+Event = LockSeen | Accepted | AcceptanceRefused | Revealed | Tick | Restored
