@@ -17,9 +17,10 @@ from engine.lmdb_file import LmdbFile, value_pages
 from engine.types import HASH_BYTES, U64_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    import lmdb
     from typing_extensions import Buffer
 
 __all__ = ["ChainBlock", "ChainStore"]
@@ -73,11 +74,28 @@ class ChainStore:
         Raises HeaderConflict for a second, different header at a height, AppendInvalid for a gap, and as every write
         DiskFull and StoreFailed.
         """
+        self.append_all([(shard, height, signed_header, decision_leaves, outgoing)])
+
+    def append_all(self, blocks: Iterable[tuple[int, int, Buffer, Buffer, Buffer]]) -> None:
+        """Keep blocks of different shards, all or none of them, in one commit; as ``append`` keeps each."""
+        values = [value for block in blocks if (value := self._prepared(*block)) is not None]
+
+        def put(txn: lmdb.Transaction[bytes]) -> None:
+            for key, value in values:
+                txn.put(key, value, db=self._blocks)
+
+        if values:
+            self._file.write(put, pages=sum(value_pages(len(value)) for _, value in values))
+
+    def _prepared(
+        self, shard: int, height: int, signed_header: Buffer, decision_leaves: Buffer, outgoing: Buffer
+    ) -> tuple[bytes, bytes] | None:
+        """Return key and value of a block, None for one that is there already."""
         signed, leaves = bytes(signed_header), bytes(decision_leaves)
         last = self.last(shard)
         if last is not None and height <= last:
             self._demand_same(shard, height, signed)
-            return
+            return None
         if not 1 <= height <= U64_MAX or (last is not None and height != last + 1):
             raise AppendInvalid(shard, height, "height", height, 1 if last is None else last + 1)
         if _header_of(signed) is None:
@@ -88,9 +106,7 @@ class ChainStore:
         version = _VERSION_WITH_OUTGOING if sent else _VERSION
         # What follows header and leaves has the rest.
         body = b"".join((_HEAD.pack(_MAGIC, version, 0, len(signed), len(leaves)), signed, leaves, sent))
-        value = body + digest(self._suite, body)
-        key = _KEY.pack(shard, height)
-        self._file.write(lambda txn: txn.put(key, value, db=self._blocks), pages=value_pages(len(value)))
+        return _KEY.pack(shard, height), body + digest(self._suite, body)
 
     def get(self, shard: int, height: int) -> ChainBlock | None:
         """Return the block at a height, None where there is none; raises ChainDamaged for other bytes than stored."""

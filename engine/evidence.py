@@ -20,6 +20,8 @@ from engine.validators import VOTE_BYTES, Vote
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from engine.header import Header
+
 __all__ = [
     "TIMEOUT_BYTES",
     "ConflictingVotes",
@@ -30,6 +32,7 @@ __all__ = [
     "FraudClaim",
     "SignedVote",
     "TimeoutFields",
+    "claim_of",
     "decode_evidence",
 ]
 
@@ -122,7 +125,10 @@ class ConflictingVotes:
 
 @dataclass(frozen=True, slots=True)
 class FraudClaim:
-    """That re-execution of a shard up to a height gives another state root than its signed header says."""
+    """That re-execution of a shard up to a height gives another header than the signed one that is anchored.
+
+    The roots are those of the state; where they agree and another field differs, they are the hashes of the headers.
+    """
 
     shard: int
     epoch: int
@@ -140,6 +146,14 @@ class FraudClaim:
     def encode(self) -> bytes:
         """Return the payload."""
         return self.body() + encode_approvals(self.approvals)
+
+
+def claim_of(signed: Header, computed: Header) -> FraudClaim:
+    """Return what everybody claims who computed this header where that one was signed."""
+    claimed_root, computed_root = signed.state_root, computed.state_root
+    if claimed_root == computed_root:
+        claimed_root, computed_root = signed.hash, computed.hash
+    return FraudClaim(signed.shard, signed.epoch, signed.height, signed.hash, claimed_root, computed_root)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 from engine.prefix import PrefixType, signing_prefix
@@ -42,6 +43,8 @@ assert _HEADER.size == HEADER_BYTES
 assert _CHANNEL.size == CHANNEL_ENTRY_BYTES
 assert _LEDGER.size == LEDGER_ENTRY_BYTES
 _RESERVED: Final = bytes(64)
+# Signed headers last read, as objects: of a few hundred bytes each, and as many of their ledgers and channels.
+_READ_KEPT: Final = 256
 
 
 def _u128(value: int) -> bytes:
@@ -97,6 +100,7 @@ class Header:
     headers_root: bytes
     channels: tuple[ChannelEntry, ...]
     ledgers: tuple[LedgerEntry, ...]
+    _hash: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def encode(self) -> bytes:
         """Return the header's bytes; raises EncodingError when a value does not fit its field."""
@@ -169,8 +173,10 @@ class Header:
 
     @property
     def hash(self) -> bytes:
-        """H(header bytes), the header's name everywhere."""
-        return digest(self.hash_suite, self.encode())
+        """H(header bytes), the header's name everywhere; counted once."""
+        if not self._hash:
+            object.__setattr__(self, "_hash", digest(self.hash_suite, self.encode()))
+        return self._hash
 
 
 def _encode_ledger(entry: LedgerEntry) -> bytes:
@@ -198,6 +204,21 @@ def header_message(suite: int, genesis_hash: bytes, header_hash: bytes) -> bytes
     return signing_prefix(suite, PrefixType.HEADER, genesis_hash) + header_hash
 
 
+@lru_cache(_READ_KEPT)
+def _read_signed(data: bytes) -> tuple[Header, int, bytes]:
+    """Read a signed header. The same bytes come as an offer, in a proposal, in a final block: they are read once."""
+    view = memoryview(data)
+    if view.nbytes < _SIGNED_HEAD.size:
+        raise EncodingError("signed header bytes", view.nbytes, f"at least {_SIGNED_HEAD.size}")
+    (length,) = _SIGNED_HEAD.unpack(view[: _SIGNED_HEAD.size])
+    expected = _SIGNED_HEAD.size + length + _SIGNED_TAIL.size
+    if view.nbytes != expected:
+        raise EncodingError("signed header bytes", view.nbytes, expected)
+    header = Header.decode(view[_SIGNED_HEAD.size : _SIGNED_HEAD.size + length])
+    key_id, signature = _SIGNED_TAIL.unpack(view[_SIGNED_HEAD.size + length :])
+    return header, key_id, signature
+
+
 @dataclass(frozen=True, slots=True)
 class SignedHeader:
     """A header with the signature of the shard's block key, made after its seal is durable."""
@@ -216,16 +237,7 @@ class SignedHeader:
     @classmethod
     def decode(cls, data: Buffer) -> Self:
         """Read a signed header from exactly its bytes; raises EncodingError."""
-        view = memoryview(data).cast("B")
-        if view.nbytes < _SIGNED_HEAD.size:
-            raise EncodingError("signed header bytes", view.nbytes, f"at least {_SIGNED_HEAD.size}")
-        (length,) = _SIGNED_HEAD.unpack(view[: _SIGNED_HEAD.size])
-        expected = _SIGNED_HEAD.size + length + _SIGNED_TAIL.size
-        if view.nbytes != expected:
-            raise EncodingError("signed header bytes", view.nbytes, expected)
-        header = Header.decode(view[_SIGNED_HEAD.size : _SIGNED_HEAD.size + length])
-        key_id, signature = _SIGNED_TAIL.unpack(view[_SIGNED_HEAD.size + length :])
-        return cls(header, key_id, signature)
+        return cls(*_read_signed(bytes(data)))
 
     def verify(self, signing_suite: int, public_key: bytes, genesis_hash: bytes | None = None) -> None:
         """Check the signature under the shard's block key, which the caller has looked up; raises ProofRefused.

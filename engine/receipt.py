@@ -15,9 +15,10 @@ from engine.anchorage import Anchorage, Section, ends, read_sections, write_sect
 from engine.block import Decision, DecisionProof, InclusionPath
 from engine.codes import CodeMeaning, meaning
 from engine.header import SignedHeader
+from engine.prefix import claim_id
 from engine.record import Account, Transfer
 from engine.refusals import EncodingError, ProofRefused
-from engine.types import ACCOUNT_BYTES, HASH_BYTES, RECORD_BYTES
+from engine.types import ACCOUNT_BYTES, HASH_BYTES, RECORD_BYTES, TransferKind
 from native.codes import ResultCode
 from native.hashing import digest, leaf_hash
 
@@ -50,6 +51,8 @@ _OPTIONAL: Final = frozenset({Section.RANGE, Section.STATEMENTS})
 
 # What proves to a payee that the money is his: not that it is on its way.
 _PAID: Final = frozenset({ResultCode.CREATED, ResultCode.CREDITED, ResultCode.CREDITED_TO_SUSPENSE, ResultCode.CLAIMED})
+_ENDED_BY_REVEAL: Final = frozenset({ResultCode.CLAIMED, ResultCode.CREDITED, ResultCode.CREDITED_TO_SUSPENSE})
+_KIND_MASK: Final = 0x0F
 # Where the accounts stand among the leaves of a state root (LEDGER-70).
 _ACCOUNTS_NAME: Final = b"accounts".ljust(16, b"\0")
 _ACCOUNTS_INDEX: Final = 0
@@ -74,6 +77,13 @@ class ReceiptFinding:
     decision: Decision
     meaning: CodeMeaning
     anchorage: AnchorageFinding
+
+    def speaks_of(self, suite: int, record_digest: bytes) -> bool:
+        """Say whether it is of a record: its decision, or the claim that was derived from it, a lock (RECORD-6)."""
+        if self.decision.digest == record_digest:
+            return True
+        claim = self.decision.code in _ENDED_BY_REVEAL and self.transfer.flags & _KIND_MASK == TransferKind.CLAIM
+        return claim and self.transfer.id == claim_id(suite, record_digest)
 
 
 @dataclass(frozen=True, slots=True)

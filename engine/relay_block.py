@@ -44,6 +44,7 @@ __all__ = [
     "header_record",
     "parameter_record",
     "parent_certificate_record",
+    "reveal_payloads",
     "reveal_record",
     "run_decision_record",
     "slot_map_record",
@@ -302,11 +303,20 @@ def run_decision_record(decision: RunDecisionRecord) -> RelayRecord:
 
 def decision_payloads(block: bytes) -> list[bytes]:
     """Return the payloads of a block's decision records; the bytes are known to be a block, and nothing is checked."""
+    return _payloads(block, RelayRecordType.DECISION)
+
+
+def reveal_payloads(block: bytes) -> list[bytes]:
+    """Return the preimages that a block reveals, in order; as ``decision_payloads``."""
+    return _payloads(block, RelayRecordType.REVEAL)
+
+
+def _payloads(block: bytes, wanted: RelayRecordType) -> list[bytes]:
     found, at = [], RELAY_HEADER_BYTES
     while at < len(block):
         kind, _, length = _RECORD_HEAD.unpack_from(block, at)
         at += _RECORD_HEAD.size + length
-        if kind == RelayRecordType.DECISION:
+        if kind == wanted:
             found.append(block[at - length : at])
     return found
 

@@ -1,6 +1,6 @@
 """The decision record: that every half of a linked run over shards is prepared (05, record type 3 of a relay block).
 
-It promises exact bytes, and a check that needs the genesis and the newest anchored header of each shard and nothing
+It promises exact bytes, and a check that needs the genesis and the newest anchored headers of each shard and nothing
 else. Anybody may build one from public headers and decision leaves. Whether it comes in time is the relay's to say.
 """
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from engine.genesis import Genesis
 
 __all__ = [
+    "AnchoredHeader",
     "Half",
     "HalfProof",
     "PreparedBlock",
@@ -64,8 +65,21 @@ class Half(NamedTuple):
     code: ResultCode
 
 
+class AnchoredHeader(NamedTuple):
+    """An anchored header as far as a proof leads to it: its height, its hash, its root of earlier headers."""
+
+    height: int
+    hash: bytes
+    headers_root: bytes
+
+    @classmethod
+    def of(cls, header: Header) -> AnchoredHeader:
+        """Return what is kept of a header."""
+        return cls(header.height, header.hash, header.headers_root)
+
+
 class PreparedBlock(NamedTuple):
-    """The block in which a shard prepared its halves; ``range_path`` None where it is the newest anchored one."""
+    """The block in which a shard prepared its halves; ``range_path`` None where it is an anchored one itself."""
 
     header: Header
     decision_leaves: bytes
@@ -228,12 +242,13 @@ def _shard_of(genesis: Genesis, domain: int) -> Callable[[int], int]:
 
 
 def check_run_decision(
-    decision: RunDecisionRecord, genesis: Genesis, anchored: Callable[[int], Header | None]
+    decision: RunDecisionRecord, genesis: Genesis, anchored: Callable[[int], Sequence[AnchoredHeader]]
 ) -> bytes:
-    """Demand that every half of the run is prepared under the newest anchored headers; return T_run.
+    """Demand that every half of the run is prepared under anchored headers; return T_run.
 
-    ``anchored`` gives the newest anchored header of a shard, None where there is none. Raises ProofRefused naming the
-    step that fails. The caller demands a block whose time is before the deadline.
+    ``anchored`` gives the headers of a shard that a proof may lead to: one of them is enough, for what is prepared
+    stays so until it is decided. Raises ProofRefused naming the step that fails. The caller demands a block whose time
+    is before the deadline.
     """
     suite = genesis.hash_suite
     _check_members(decision.records)
@@ -270,21 +285,22 @@ def _check_members(records: Iterable[bytes]) -> None:
         raise ProofRefused("run", "the members are not one run")
 
 
-def _check_header(proof: HalfProof, header: Header, genesis: Genesis, anchored: Header | None) -> Header:
+def _check_header(proof: HalfProof, header: Header, genesis: Genesis, anchored: Sequence[AnchoredHeader]) -> Header:
     suite = genesis.hash_suite
     if (header.hash_suite, header.genesis_hash, header.shard) != (suite, genesis.hash, proof.shard):
         raise ProofRefused("header", "it is of another network or shard")
     if header.slot_map_version != SLOT_MAP_VERSION:
         raise ProofRefused("header", f"slot map {header.slot_map_version}, where {SLOT_MAP_VERSION} is known")
-    if anchored is None:
+    if not anchored:
         raise ProofRefused("header", f"nothing of shard {proof.shard} is anchored")
     if proof.range_path == _NO_RANGE:
-        if header != anchored:
-            raise ProofRefused("range", "the anchored header is another one, and no path leads to it")
+        if all(header.hash != each.hash for each in anchored):
+            raise ProofRefused("range", "it is none of the anchored headers, and no path leads to one")
         return header
-    if (proof.range_path.index + 1, proof.range_path.count) != (header.height, anchored.height - 1):
+    later = next((each for each in anchored if each.height == proof.range_path.count + 1), None)
+    if later is None or proof.range_path.index + 1 != header.height:
         raise ProofRefused("range", "the path is for another height")
-    proof.range_path.check(suite, leaf_hash(suite, header.hash), anchored.headers_root, "range")
+    proof.range_path.check(suite, leaf_hash(suite, header.hash), later.headers_root, "range")
     return header
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -48,6 +49,8 @@ VOTE_BYTES: Final = 104
 # Above it a certificate leaves 128 KiB and agreement on one block its time; the bytes would allow 65,535.
 MEMBERS_MAX: Final = 1024
 STATEMENT_HEADERS_MAX: Final = 65_536
+# The set at hand, those before and after it, and those of a few proofs.
+_REGISTRIES_MAX: Final = 16
 _VOTE: Final = struct.Struct("<QQQHHI32sQ32s")
 _CERTIFICATE: Final = struct.Struct("<4sHHQQQ32sII")
 _SIGNER: Final = struct.Struct("<HHIQ32s64s")
@@ -167,7 +170,9 @@ def _fewest_for_quorum(powers: Iterable[int], total: int) -> int:
     return 0
 
 
+@lru_cache(maxsize=_REGISTRIES_MAX)
 def _registry(members: tuple[Validator, ...]) -> KeyRegistry:
+    """Return the keys of the members prepared for the batch kernel; a set that is read again is not prepared again."""
     registry = KeyRegistry()
     known: set[bytes] = set()
     for member in members:

@@ -7,7 +7,7 @@ hands in time and messages, and performs the actions in their order (``relay.act
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from engine.refusals import EncodingError, ProofRefused
 from engine.types import VotePhase
@@ -29,7 +29,7 @@ from relay.messages import (
     VoteMessage,
     decode_message,
 )
-from relay.neighbours import Neighbours, Recent
+from relay.neighbours import Neighbours, Recent, height_of
 from relay.pacemaker import NEVER, Pacemaker, RateLimit
 from relay.ports import ConsensusSettings, Counters, EmptyPool
 from relay.round import Round
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from relay.vote_record import VoteRecord
 
 __all__ = ["ValidatorCore"]
-
-# Where a certificate of either kind has its height.
-_HEIGHT_OFFSET: Final = 16
 
 
 class ValidatorCore:
@@ -182,6 +179,7 @@ class ValidatorCore:
         self.desk.pacemaker.observe(now)
         if self.pool.offer(item, self.state):
             self.pool_version += 1
+            self._end_rest()
             self._schedule_proposal()
             if self.desk.pacemaker.propose <= now:
                 self._propose()
@@ -200,6 +198,17 @@ class ValidatorCore:
             self._neighbours.remember(state.height, Recent(certificate, (), kept))
             self._begin(state, block, certificate, ())
             self.settle()
+        return self.desk.take()
+
+    def know_floor(self, floor: int, now: int) -> list[Action]:
+        """Take a height up to which this member may have signed what it forgot; it signs above it from now on.
+
+        For a restored member of no set so far, which nobody answers: the caller asked a quorum of the set in force.
+        """
+        self.desk.pacemaker.observe(now)
+        if self.desk.signer.record.restored:
+            self.desk.signer.set_floor(floor, self.desk.actions)
+            self.desk.pacemaker.recall = NEVER
         return self.desk.take()
 
     # Time.
@@ -233,7 +242,21 @@ class ValidatorCore:
             return
         spaced = min(self._proposed_at, self.desk.now) + settings.block_interval_ns
         at_once = round_.height == 1 or self.pool.has_work(self.state)
-        self.desk.pacemaker.propose = max(spaced, self._opened_at + (0 if at_once else settings.idle_ns))
+        pause = 0 if at_once else settings.idle_ns + settings.rest_ns
+        self.desk.pacemaker.propose = max(spaced, self._opened_at + pause)
+
+    def _begin_view(self, view: int) -> None:
+        """Start the time of a view; the leader of view 0 has longer where nothing waits and the relay may rest."""
+        desk = self.desk
+        desk.pacemaker.begin_view(view, desk.view_ns, desk.settings.view_ns_max)
+        if desk.settings.rest_ns and not view and not self.pool.has_work(self.state):
+            desk.pacemaker.view_end += desk.settings.rest_ns
+
+    def _end_rest(self) -> None:
+        """From now on view 0 lasts what it lasts where there is work: there is, or the leader has proposed."""
+        desk = self.desk
+        if desk.settings.rest_ns and not self.round.view and self.round.gave_up_view < 0:
+            desk.pacemaker.view_end = min(desk.pacemaker.view_end, desk.now + desk.view_ns)
 
     # Messages.
 
@@ -250,7 +273,7 @@ class ValidatorCore:
                 raise MessageRefused("not_asked_for", f"height {message.height}")
             self.round.on_block(message)
         else:
-            height = _height_of(message)
+            height = height_of(message)
             if height < self.height:
                 self._neighbours.old(sender, height, message)
             elif height > self.height:
@@ -267,6 +290,7 @@ class ValidatorCore:
             if message.index == self.index:
                 raise MessageRefused("own_message")
             self.changes.on_proposal(message)
+            self._end_rest()
             self._proposed_at = self.desk.now
         elif isinstance(message, VoteMessage):
             self.round.on_vote(sender, message)
@@ -323,6 +347,7 @@ class ValidatorCore:
             except (BlockRefused, EncodingError, ProofRefused) as error:
                 self._halt(error.reason if isinstance(error, BlockRefused) else "malformed")
                 return
+            self.round.note_pace(certificate)
             transcript = self.round.witness.transcript()
             generation = self.desk.signer.record.generation
             self.desk.actions.append(Finalized(block, certificate, decided.statements, transcript, generation))
@@ -350,10 +375,14 @@ class ValidatorCore:
         self.pool.finalized(state, block)
         self._open(certificate, statements)
         desk.pacemaker.request = NEVER
-        desk.pacemaker.begin_view(0, desk.settings.view_ns, desk.settings.view_ns_max)
-        self._schedule_proposal()
-        if desk.pacemaker.propose <= desk.now:
-            self._propose()
+        if desk.signer.record.height == self.height:
+            # The vote record was ahead of an old chain: go on where it left off, with what it committed on.
+            self._resume()
+        else:
+            self._begin_view(0)
+            self._schedule_proposal()
+            if desk.pacemaker.propose <= desk.now:
+                self._propose()
         same_set = self.validators.set_id == set_id
         for sender, message in self._neighbours.take_held():
             try:
@@ -373,7 +402,7 @@ class ValidatorCore:
         if here.entered is not None:
             round_.witness.saw_timeout_certificate(here.entered)
         round_.view = here.view
-        desk.pacemaker.begin_view(here.view, desk.settings.view_ns, desk.settings.view_ns_max)
+        self._begin_view(here.view)
         if here.timed_out_view >= here.view:
             self.changes.time_out()
             return
@@ -387,13 +416,3 @@ class ValidatorCore:
     def _refuse(self, sender: int | None, reason: str) -> None:
         self.counters.refused[reason] = self.counters.refused.get(reason, 0) + 1
         self.desk.actions.append(Refused(sender, reason))
-
-
-def _height_of(
-    message: Proposal | VoteMessage | CertificateMessage | TimeoutMessage | TimeoutCertificateMessage,
-) -> int:
-    if isinstance(message, CertificateMessage | TimeoutCertificateMessage):
-        return int.from_bytes(message.certificate[_HEIGHT_OFFSET : _HEIGHT_OFFSET + 8], "little")
-    if isinstance(message, TimeoutMessage):
-        return message.timeout.height
-    return message.vote.height

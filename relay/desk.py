@@ -9,6 +9,7 @@ from engine.refusals import CertificateRefused, EncodingError
 from engine.validators import Certificate
 from relay.actions import ALL, Persist, Send
 from relay.errors import MessageRefused
+from relay.pacemaker import Pace
 from relay.timeouts import TimeoutCertificate, timeout_certificate_bytes_max
 
 if TYPE_CHECKING:
@@ -44,12 +45,19 @@ class Desk:
     pacemaker: Pacemaker
     limit: RateLimit
     counters: Counters
+    pace: Pace = field(default_factory=Pace)
     actions: list[Action] = field(default_factory=list)
 
     @property
     def now(self) -> int:
         """The shell's time, ns."""
         return self.pacemaker.now
+
+    @property
+    def view_ns(self) -> int:
+        """How long a view 0 lasts, ns: the least time of the settings, or more where agreement takes longer of late."""
+        settings = self.settings
+        return max(settings.view_ns, min(settings.idle_ns + self.pace.most, settings.view_ns_slow))
 
     def send(self, to: int, message: Message) -> None:
         """Put a message on its way; to oneself nothing is sent."""

@@ -95,9 +95,7 @@ class Draft:
         """Let headers be the newest anchored ones of their shards."""
         for signed in headers:
             header = signed.header
-            self.shards[header.shard] = replace(
-                self.shards[header.shard], header=header, hash=header.hash, relay_height=self.height
-            )
+            self.shards[header.shard] = self.shards[header.shard].after(header, self.height)
         self.anchored = tuple((each.header.shard, each.header.height) for each in headers)
 
     def verify(self, shard: int, height: int) -> None:

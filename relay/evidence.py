@@ -102,9 +102,12 @@ def _check_claim(draft: Draft, claim: FraudClaim) -> None:
     if not 0 < claim.height <= entry.height or claim.claimed_root == claim.computed_root:
         raise BlockRefused("evidence_no_conflict", f"shard {claim.shard:#x}, height {claim.height}")
     if claim.height == entry.height and entry.header is not None:
-        known = (entry.header.epoch, entry.hash, entry.header.state_root)
-        if known != (claim.epoch, claim.header_hash, claim.claimed_root):
+        known = (entry.header.epoch, entry.hash)
+        roots = {entry.header.state_root, entry.hash}
+        if known != (claim.epoch, claim.header_hash) or claim.claimed_root not in roots:
             raise BlockRefused("evidence_no_conflict", "another header is anchored at that height")
+    if any(each.height == claim.height and each.hash != claim.header_hash for each in entry.recent):
+        raise BlockRefused("evidence_no_conflict", "another header was anchored at that height")
     message = governance_message(draft.suite, draft.genesis.hash, RelayRecordType.EVIDENCE, claim.body())
     try:
         power = approvals_power(message, claim.approvals, draft.validators)

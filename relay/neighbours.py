@@ -7,7 +7,7 @@ shell to sync where more are. Answers are bounded: one of a kind for each peer w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from engine.types import RelayRecordType, VotePhase
 from relay.actions import Behind, ForkSeen
@@ -19,25 +19,57 @@ from relay.messages import (
     Proposal,
     Status,
     StatusRequest,
+    TimeoutCertificateMessage,
     TimeoutMessage,
     VoteMessage,
 )
 from relay.pacemaker import NEVER
 from relay.proposals import read_block
 from relay.recall import Recall
-from relay.round import distinct
-from relay.tally import VIEW_WINDOW
+from relay.tally import VIEW_WINDOW, distinct
 
 if TYPE_CHECKING:
     from engine.validators import Certificate, ValidatorSet
-    from relay.consensus import ValidatorCore
+    from relay.desk import Desk
     from relay.messages import Message
+    from relay.ports import State
+    from relay.round import Round
     from relay.vote_record import KeptBlock
 
-__all__ = ["Neighbours", "Recent"]
+__all__ = ["Core", "Neighbours", "Recent", "height_of"]
 
 _RECENT_MAX: Final = 4
+# Where a certificate of either kind has its height.
+_HEIGHT_OFFSET: Final = 16
 _Early: TypeAlias = "VoteMessage | TimeoutMessage"
+
+
+class Core(Protocol):
+    """What is asked of the core whose neighbours these are (``relay.consensus``)."""
+
+    desk: Desk
+    state: State
+    round: Round
+
+    @property
+    def height(self) -> int:
+        """The height in progress."""
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set that decides it."""
+
+    def route(self, sender: int | None, message: Message) -> None:
+        """Bring a message to the part that takes it; raises MessageRefused."""
+
+    def named_statements(self, certificate: Certificate, statements: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return the statement of each signer in order, empty where none of those at hand has its digest."""
+
+    def learn_parent(self, certificate: Certificate) -> None:
+        """Take the tip's certificate where this member has none."""
+
+    def settle(self) -> None:
+        """Make final what is decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +84,7 @@ class Recent:
 class Neighbours:
     """A core's view of the heights beside its own."""
 
-    def __init__(self, core: ValidatorCore, now: int) -> None:
+    def __init__(self, core: Core, now: int) -> None:
         self.core = core
         self.desk = core.desk
         self.recall = Recall(now)
@@ -256,3 +288,14 @@ class Neighbours:
         if floor is not None:
             signer.set_floor(floor, self.desk.actions)
             self.desk.pacemaker.recall = NEVER
+
+
+def height_of(
+    message: Proposal | VoteMessage | CertificateMessage | TimeoutMessage | TimeoutCertificateMessage,
+) -> int:
+    """Return the height that a message of agreement speaks of."""
+    if isinstance(message, CertificateMessage | TimeoutCertificateMessage):
+        return int.from_bytes(message.certificate[_HEIGHT_OFFSET : _HEIGHT_OFFSET + 8], "little")
+    if isinstance(message, TimeoutMessage):
+        return message.timeout.height
+    return message.vote.height

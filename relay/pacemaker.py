@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.types import U64_MAX
 
-__all__ = ["NEVER", "Pacemaker", "RateLimit", "view_ns"]
+__all__ = ["NEVER", "Pace", "Pacemaker", "RateLimit", "view_ns"]
 
 NEVER: Final = U64_MAX
 _DOUBLINGS_MAX: Final = 32
@@ -23,6 +23,31 @@ def view_ns(view: int, base_ns: int, ns_max: int) -> int:
 
 
 @dataclass(slots=True)
+class Pace:
+    """How long agreement takes of late at this member: mean and mean deviation, ns, as a transport counts round trips.
+
+    What takes longer than the mean counts at once, what takes less slowly: a view that ends too early costs everybody.
+    """
+
+    mean: int = 0
+    deviation: int = 0
+
+    def note(self, took: int) -> None:
+        """Count one agreement."""
+        if not self.mean:
+            self.mean, self.deviation = took, took // 2
+            return
+        off = abs(took - self.mean)
+        self.deviation += (off - self.deviation) // 4
+        self.mean += (took - self.mean) // (2 if took > self.mean else 8)
+
+    @property
+    def most(self) -> int:
+        """What nearly every agreement takes at most, ns; 0 before the first."""
+        return self.mean + max(4 * self.deviation, self.mean // 2)
+
+
+@dataclass(slots=True)
 class Pacemaker:
     """The instants a core waits for: end of the view, next repetition, next proposal, next request."""
 
@@ -32,12 +57,14 @@ class Pacemaker:
     propose: int = NEVER
     request: int = NEVER
     recall: int = NEVER
+    began: int = 0
+    """When the view in progress began."""
 
     def observe(self, now: int) -> int:
         """Take the shell's time; return how far the clock stepped back, 0 when it did not."""
         back = max(0, self.now - now)
         if back:
-            for name in ("view_end", "repeat", "propose", "request", "recall"):
+            for name in ("view_end", "repeat", "propose", "request", "recall", "began"):
                 instant = getattr(self, name)
                 if instant != NEVER:
                     setattr(self, name, max(0, instant - back))
@@ -46,6 +73,7 @@ class Pacemaker:
 
     def begin_view(self, view: int, base_ns: int, ns_max: int) -> None:
         """Start the time of a view; nothing of the one before is said again."""
+        self.began = self.now
         self.view_end = self.now + view_ns(view, base_ns, ns_max)
         self.repeat = NEVER
         self.propose = NEVER

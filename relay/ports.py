@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ConsensusSettings", "Counters", "EmptyPool", "Member", "Pool", "State"]
 
 _MS: Final = NS_PER_S // 1000
+_SLOW_TIMES: Final = 4
 
 
 class State(Protocol):
@@ -126,11 +127,20 @@ class ConsensusSettings:
     view_ns_max: int = 8_000 * _MS
     idle_ns: int = 200 * _MS
     block_interval_ns: int = 10 * _MS
+    rest_ns: int = 0
+    """How much longer than ``idle_ns`` a relay without work rests between blocks; view 0 lasts as much longer then."""
     request_ns: int = 100 * _MS
     """How long a peer has to answer before the next one is asked."""
 
+    @property
+    def view_ns_slow(self) -> int:
+        """What view 0 lasts at most where agreement takes long: four times its least time."""
+        return min(_SLOW_TIMES * self.view_ns, self.view_ns_max)
+
     def __post_init__(self) -> None:
         """Refuse times with which an idle relay would change views for ever; raises ValueError."""
+        if self.rest_ns < 0:
+            raise ValueError(f"0 <= rest_ns {self.rest_ns} is asked for")
         if not 0 < self.request_ns <= self.view_ns <= self.view_ns_max:
             raise ValueError(f"request_ns {self.request_ns} <= view_ns {self.view_ns} <= view_ns_max is asked for")
         if not 0 <= self.block_interval_ns <= self.idle_ns < self.view_ns:

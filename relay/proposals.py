@@ -7,27 +7,40 @@ the prepare certificate of the highest view that any of them named: then it must
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from engine.refusals import EncodingError, ProofRefused
 from engine.relay_block import RelayBlock
-from engine.types import ZERO_HASH, VotePhase
+from engine.types import ZERO_HASH, RelayRecordType, VotePhase
 from relay.errors import MessageRefused
 from relay.offers import Sidecar
 from relay.vote_record import KeptBlock
 
 if TYPE_CHECKING:
-    from engine.validators import Certificate
+    from engine.validators import Certificate, ValidatorSet, Vote
+    from relay.desk import Desk
     from relay.messages import BlockMessage, Proposal
-    from relay.round import Round
     from relay.timeouts import TimeoutCertificate
 
-__all__ = ["Bodies", "Body", "check_proposal", "read_block"]
+__all__ = ["Bodies", "Body", "HeightInProgress", "check_proposal", "read_block"]
 
 _BODIES_MAX: Final = 8
 
 
-def check_proposal(round_: Round, message: Proposal) -> tuple[TimeoutCertificate | None, Certificate | None]:
+class HeightInProgress(Protocol):
+    """What a proposal is held against (``relay.round``)."""
+
+    desk: Desk
+    height: int
+    validators: ValidatorSet
+    view: int
+    proposals: dict[int, tuple[int, Vote, bytes]]
+
+    def leader(self, view: int) -> int:
+        """Return who leads a view."""
+
+
+def check_proposal(round_: HeightInProgress, message: Proposal) -> tuple[TimeoutCertificate | None, Certificate | None]:
     """Demand of a proposal everything but its body; return the certificates that justify it. Raises MessageRefused."""
     vote = message.vote
     if vote.phase is not VotePhase.PREPARE:
@@ -51,7 +64,7 @@ def check_proposal(round_: Round, message: Proposal) -> tuple[TimeoutCertificate
     return _justification(round_, message)
 
 
-def _justification(round_: Round, message: Proposal) -> tuple[TimeoutCertificate, Certificate | None]:
+def _justification(round_: HeightInProgress, message: Proposal) -> tuple[TimeoutCertificate, Certificate | None]:
     desk, view = round_.desk, message.vote.view
     if not message.timeout_certificate:
         raise MessageRefused("certificate_missing", f"view {view} without the timeouts of the one before")
@@ -89,6 +102,11 @@ class Body:
     kept: KeptBlock
     checked: bool = False
     refused: int = -1
+
+    @property
+    def header_count(self) -> int:
+        """How many header records it has: a statement is about so many."""
+        return sum(record.type is RelayRecordType.HEADER for record in self.block.records)
 
 
 @dataclass(slots=True)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from engine.refusals import EncodingError, ProofRefused
 from engine.relay_block import RelayBlock, evidence_record
-from engine.types import ZERO_HASH, RelayRecordType, VotePhase
+from engine.types import ZERO_HASH, VotePhase
 from engine.validators import Statement
 from native.hashing import digest
 from relay.actions import EvidenceFound
 from relay.errors import BlockRefused, MessageRefused
-from relay.messages import STATEMENTS_BYTES_MAX, CertificateMessage, Proposal, VoteMessage
+from relay.messages import CertificateMessage, Proposal, VoteMessage
 from relay.offers import Sidecar
 from relay.pacemaker import NEVER
 from relay.proposals import Bodies, Body
 from relay.signing import Standing
-from relay.tally import VIEW_WINDOW, VoteTally
+from relay.tally import VIEW_WINDOW, VoteTally, distinct
 from relay.vote_record import KeptBlock
 from relay.witness import Witness
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from relay.timeouts import TimeoutCertificate
     from relay.vote_record import OwnVote
 
-__all__ = ["Decided", "Round", "distinct"]
+__all__ = ["Decided", "Round"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ class Round:
         self.decided: Decided | None = None
         self._prepared: CertificateMessage | None = None
         self._proposal: Proposal | None = None
+        self._heard_at: int | None = None
         desk.signer.begin(self.validators, self.height)
 
     def leader(self, view: int) -> int:
@@ -138,7 +139,8 @@ class Round:
             self.entered.encode() if self.entered and self.view > 0 else b"",
             shown.encode() if shown else b"",
         )
-        self.desk.pacemaker.repeat = self.desk.now + self.desk.settings.view_ns
+        self.desk.pacemaker.repeat = self.desk.now + self.desk.view_ns
+        self._heard()
         self.desk.send_all(self._proposal)
 
     def repeat(self) -> None:
@@ -151,7 +153,7 @@ class Round:
         for member in range(len(self.validators.members)):
             if member not in voters and member != index:
                 self.desk.send(member, self._prepared or self._proposal)
-        self.desk.pacemaker.repeat = self.desk.now + self.desk.settings.view_ns
+        self.desk.pacemaker.repeat = self.desk.now + self.desk.view_ns
 
     def _fresh(self) -> Body | None:
         if self.height > 1 and self.parent is None:
@@ -192,7 +194,7 @@ class Round:
         except EncodingError as error:
             raise MessageRefused("statement", str(error)) from error
         body = self.bodies.get(vote.block_hash)
-        if body is not None and statement.count != _header_count(body.block):
+        if body is not None and statement.count != body.header_count:
             raise MessageRefused("statement", f"of {statement.count} headers")
         if statement.hash(self.desk.suite) != vote.executed_held:
             raise MessageRefused("statement", "another than the vote's")
@@ -238,6 +240,7 @@ class Round:
             return
         if view != self.view:
             return
+        self._heard()
         header_view = body.block.header.view
         if (shown is None and header_view != view) or (shown is not None and header_view > shown.view):
             raise MessageRefused("wrong_view", f"a block of view {header_view} in view {view}")
@@ -324,6 +327,21 @@ class Round:
 
     # Views and blocks.
 
+    def _heard(self) -> None:
+        """Note when the proposal of the current view was here."""
+        if self._heard_at is None:
+            self._heard_at = self.desk.now
+
+    def note_pace(self, certificate: Certificate) -> None:
+        """Count how long agreement took, where it came about in the current view, be it after its end.
+
+        A leader may be idle for a while; what it takes beyond that counts.
+        """
+        if self._heard_at is not None and certificate.view == self.view:
+            settings, began = self.desk.settings, self.desk.pacemaker.began
+            waited = min(max(0, self._heard_at - began), settings.idle_ns + settings.rest_ns)
+            self.desk.pace.note(min(max(0, self.desk.now - began - waited), settings.view_ns_slow))
+
     def enter(self, view: int, entered: TimeoutCertificate | None) -> None:
         """Go to a later view; its leader is ``relay.view_change``'s to wake."""
         self.view = view
@@ -331,10 +349,11 @@ class Round:
             self.entered = entered
         self._prepared = None
         self._proposal = None
+        self._heard_at = None
         self.votes.forget_before(view)
         self.proposals = {its_view: first for its_view, first in self.proposals.items() if its_view >= view}
         self.desk.counters.views += 1
-        self.desk.pacemaker.begin_view(view, self.desk.settings.view_ns, self.desk.settings.view_ns_max)
+        self.desk.pacemaker.begin_view(view, self.desk.view_ns, self.desk.settings.view_ns_max)
 
     def want(self, block_hash: bytes) -> None:
         """Ask the signers of a certificate, one after the other, for a block that is not here."""
@@ -380,17 +399,3 @@ class Round:
 
     def _needed(self) -> tuple[Certificate | None, Certificate | None]:
         return self.high, self.final[0] if self.final else None
-
-
-def distinct(statements: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return the statements that travel with a commit certificate: each once, ascending, as many as a message takes."""
-    chosen, size = [], 0
-    for each in sorted(frozenset(statements)):
-        size += len(each) + 4
-        if each and size <= STATEMENTS_BYTES_MAX:
-            chosen.append(each)
-    return tuple(chosen)
-
-
-def _header_count(block: RelayBlock) -> int:
-    return sum(record.type is RelayRecordType.HEADER for record in block.records)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from engine.refusals import EncodingError, ProofRefused
-from engine.run_decision import check_run_decision
+from engine.run_decision import AnchoredHeader, check_run_decision
 from engine.types import RelayRecordType
 from relay.errors import BlockRefused
 from relay.evidence import apply_evidence, check_evidence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
-    from engine.header import Header
     from engine.relay_block import RelayRecord
     from relay.draft import Draft
 
@@ -130,10 +129,10 @@ def _check_decision(draft: Draft, record: RelayRecord) -> None:
     if draft.time >= decision.deadline:
         raise BlockRefused("decision_late", f"deadline {decision.deadline}, block {draft.time}")
 
-    def anchored(shard: int) -> Header | None:
+    def anchored(shard: int) -> Sequence[AnchoredHeader]:
         # What a suspended shard prepared may not be what it goes on with.
         entry = draft.entry(shard)
-        return None if entry is None or entry.suspended else entry.header
+        return () if entry is None or entry.suspended or entry.header is None else entry.anchored()
 
     try:
         run = check_run_decision(decision, draft.genesis, anchored)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 from engine.governance import Corridor, SlotMap
 from engine.header import Header
 from engine.refusals import EncodingError
 from engine.relay_block import RELAY_HEADER_BYTES, RelayHeader
+from engine.run_decision import AnchoredHeader
 from engine.types import ZERO_HASH
 from engine.validators import ValidatorSet
-from relay.entries import BlockKey, Parameters, Penalty, ShardEntry
+from relay.entries import RECENT_MAX, BlockKey, Parameters, Penalty, ShardEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import TypeVar
 
     from typing_extensions import Buffer
 
     from engine.genesis import Genesis
-    from relay.state import RelayState
 
     T = TypeVar("T")
 
@@ -37,8 +37,85 @@ _DOMAIN: Final = struct.Struct("<IIQ")
 _HASH_NUMBER: Final = struct.Struct("<32sQ")
 _PENALTY: Final = struct.Struct("<64sQQQQ")
 _NOTE: Final = struct.Struct("<64sQ")
+_RECENT: Final = struct.Struct("<Q32s32s")
 _ANCHORED: Final = struct.Struct("<IIQ")
 _SUSPENDED, _HAS_KEY, _HAS_HEADER = 1, 2, 4
+
+
+class StateView(Protocol):
+    """What is written: ``relay.state.RelayState`` has it all."""
+
+    @property
+    def suite(self) -> int:
+        """The network's hash suite."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """The network."""
+
+    @property
+    def height(self) -> int:
+        """The tip's height."""
+
+    @property
+    def time(self) -> int:
+        """Relay time."""
+
+    @property
+    def tip_hash(self) -> bytes:
+        """The tip's hash."""
+
+    @property
+    def header(self) -> RelayHeader | None:
+        """The tip's header."""
+
+    @property
+    def sets(self) -> tuple[ValidatorSet, ...]:
+        """Validator sets, ascending."""
+
+    @property
+    def shards(self) -> Mapping[int, ShardEntry]:
+        """Entries by shard."""
+
+    @property
+    def block_keys(self) -> Mapping[int, tuple[BlockKey, ...]]:
+        """Keys by domain."""
+
+    @property
+    def key_sequences(self) -> Mapping[int, int]:
+        """Changes of block keys by domain."""
+
+    @property
+    def reveals(self) -> Mapping[bytes, int]:
+        """Relay heights by preimage, oldest first."""
+
+    @property
+    def decisions(self) -> Mapping[bytes, int]:
+        """Deadlines by run."""
+
+    @property
+    def penalties(self) -> Mapping[bytes, Penalty]:
+        """Penalties by key."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What governance may change."""
+
+    @property
+    def slot_maps(self) -> Mapping[int, SlotMap]:
+        """Slot maps by domain."""
+
+    @property
+    def corridors(self) -> Mapping[bytes, Corridor]:
+        """Corridors by id."""
+
+    @property
+    def noted(self) -> Mapping[bytes, int]:
+        """What members did, by key."""
+
+    @property
+    def anchored(self) -> tuple[tuple[int, int], ...]:
+        """The tip's header records: shard and height."""
 
 
 class StateFields(TypedDict):
@@ -62,7 +139,7 @@ class StateFields(TypedDict):
     anchored: tuple[tuple[int, int], ...]
 
 
-def encode_state(state: RelayState) -> bytes:
+def encode_state(state: StateView) -> bytes:
     """Return the bytes: the head, the tip's header, parameters, then tables in the order of 07."""
     head = _HEAD.pack(
         STATE_MAGIC, STATE_VERSION, state.suite, state.genesis.hash, state.height, state.time, state.tip_hash
@@ -108,7 +185,8 @@ def _shard(shard: int, entry: ShardEntry) -> bytes:
         shard, flags, entry.relay_height, entry.verified_height, entry.disputed_height, entry.epoch_min, 0
     )
     key = b"" if entry.key is None else _key(entry.key)
-    return row + key + (b"" if entry.header is None else _framed(entry.header.encode()))
+    header = b"" if entry.header is None else _framed(entry.header.encode())
+    return row + key + header + _table(_RECENT.pack(*each) for each in entry.recent)
 
 
 def _block_keys(domain: int, keys: tuple[BlockKey, ...]) -> bytes:
@@ -195,6 +273,9 @@ class _Reader:
         _demand_zero(zero or flags >> 3)
         key = self.key() if flags & _HAS_KEY else None
         header = Header.decode(self.framed()) if flags & _HAS_HEADER else None
+        recent = tuple(self.table(lambda: AnchoredHeader(*self.take(_RECENT))))
+        if len(recent) > RECENT_MAX:
+            raise EncodingError("relay state recent headers", len(recent), f"at most {RECENT_MAX}")
         return shard, ShardEntry(
             header=header,
             hash=ZERO_HASH if header is None else header.hash,
@@ -204,6 +285,7 @@ class _Reader:
             disputed_height=disputed,
             epoch_min=epoch_min,
             key=key,
+            recent=recent,
         )
 
     def block_keys(self) -> tuple[int, tuple[BlockKey, ...]]:

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Final
 from engine.validators import Certificate, CertificateSigner
 from relay.blame import conflicting_votes
 from relay.errors import MessageRefused
+from relay.messages import STATEMENTS_BYTES_MAX
 from relay.timeouts import TimeoutCertificate, TimeoutSigner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from engine.evidence import ConflictingVotes
     from engine.types import VotePhase
     from engine.validators import ValidatorSet, Vote
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from relay.messages import TimeoutMessage, VoteMessage
     from relay.timeouts import Timeout
 
-__all__ = ["VIEW_WINDOW", "TimeoutTally", "VoteTally"]
+__all__ = ["VIEW_WINDOW", "TimeoutTally", "VoteTally", "distinct"]
 
 VIEW_WINDOW: Final = 8
 """How many views from the current one on are listened to."""
@@ -192,3 +195,13 @@ class TimeoutTally:
             if not holds:
                 del place[index]
                 self.liars.add(index)
+
+
+def distinct(statements: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the statements that travel with a commit certificate: each once, ascending, as many as a message takes."""
+    chosen, size = [], 0
+    for each in sorted(frozenset(statements)):
+        size += len(each) + 4
+        if each and size <= STATEMENTS_BYTES_MAX:
+            chosen.append(each)
+    return tuple(chosen)

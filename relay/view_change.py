@@ -45,7 +45,7 @@ class ViewChange:
         signer, round_ = self.desk.signer, self.round
         self.desk.pacemaker.view_end = NEVER
         self.desk.pacemaker.propose = NEVER
-        self.desk.pacemaker.repeat = self.desk.now + self.desk.settings.view_ns
+        self.desk.pacemaker.repeat = self.desk.now + self.desk.view_ns
         own = signer.give_up(round_.view, round_.standing, self.desk.actions)
         if own is None or signer.index is None:
             return
@@ -65,7 +65,9 @@ class ViewChange:
 
     def repeat(self) -> None:
         """Say the timeout again if the view was given up, otherwise what the leader has to say."""
-        if self.round.gave_up_view >= self.round.view or not self.desk.signer.may_sign:
+        given_up = self.round.gave_up_view >= self.round.view or self.desk.pacemaker.view_end == NEVER
+        # Who gave up when it might not sign, and may now, has still to say so.
+        if given_up or not self.desk.signer.may_sign:
             self.time_out()
         else:
             self.round.repeat()

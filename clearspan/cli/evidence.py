@@ -13,7 +13,10 @@ from clearspan.cli.options import IN_FILE, json_option
 from clearspan.cli.output import Output
 
 if TYPE_CHECKING:
-    from clearspan.forks import Comparison, Fork
+    from clearspan.forks import Comparison, Fork, Source
+    from engine.genesis import Genesis
+    from engine.relay_block import RelayRecord
+    from engine.validators import ValidatorSet
 
 __all__ = ["command"]
 
@@ -45,8 +48,8 @@ def command(
     """Compare CHAINS of final blocks: data directories of stopped validators, copies of their chain folders, exports.
 
     Where two blocks of one height are final, members with more than a third of the power lied; they are named with
-    proofs that anybody can check, and the exit code is 4. The evidence that validators kept is listed too. Nothing is
-    changed.
+    proofs that anybody can check, and the exit code is 4. The evidence that validators kept is listed too, and of the
+    first chain what became final: forked shards, fraud claims and who confirmed them. Nothing is changed.
     """
     from clearspan.errors import ConfigError
     from clearspan.forks import compare, export, open_source
@@ -71,21 +74,76 @@ def command(
         document["kept"] = [
             {"chain": source.name, "evidence": [_kept(each) for each in source.proofs()]} for source in sources
         ]
+        document["final"] = _final(sources[0], genesis)
         found = compare(sources, genesis)
     document |= {"compared": {"from": found.first, "to": found.last}, "unproven": found.unproven}
     document["fork"] = _fork_document(found.fork) if found.fork is not None else None
     output.document(document)
     _print(output, found, sum(len(each["evidence"]) for each in document["kept"]))
+    for each in document["final"]:
+        output.line(f"final     {each['says']}, relay block {each['relay_height']}")
     return VERIFICATION if found.fork is not None else 0
 
 
-def _kept(data: bytes) -> dict[str, str]:
+def _final(source: Source, genesis: Genesis) -> list[dict[str, Any]]:
+    """Return the evidence in final blocks, with who was in the set then; whether a claim was confirmed included."""
+    from engine.relay_block import RelayBlock
+    from engine.types import RelayRecordType
+    from engine.validators import ValidatorSet
+
+    first, last = source.heights()
+    sets, found = [ValidatorSet.of_genesis(genesis)], []
+    for height in range(max(1, first), last + 1):
+        entry = source.get(height)
+        if entry is None:
+            continue
+        for record in RelayBlock.decode(entry.block, genesis.hash_suite).records:
+            if record.type is RelayRecordType.VALIDATOR_SET:
+                sets.append(record.validator_set())
+            elif record.type is RelayRecordType.EVIDENCE:
+                decides = [each for each in sets if each.first_height <= height][-1]
+                found.append({"relay_height": height, **_told(record, decides), "record": record.encode().hex()})
+    return found
+
+
+def _told(record: RelayRecord, validators: ValidatorSet) -> dict[str, Any]:
+    """Return what a piece of evidence says, for people and for programs."""
+    from engine.evidence import ForkedShard, FraudClaim
+
+    evidence = record.evidence()
+    told: dict[str, Any] = {"kind": type(evidence).__name__}
+    if isinstance(evidence, FraudClaim):
+        indexes = [each.index for each in evidence.approvals if each.index < len(validators.members)]
+        confirmed = validators.is_quorum(validators.power_of(indexes))
+        who = [validators.members[index].participant for index in indexes]
+        word = "confirmed by" if confirmed else "claimed by"
+        says = f"fraud on shard {evidence.shard:#x}, height {evidence.height}: {word} participants {who}"
+        told |= {"shard": evidence.shard, "height": evidence.height, "epoch": evidence.epoch}
+        return told | {
+            "header_hash": evidence.header_hash.hex(),
+            "claimed_root": evidence.claimed_root.hex(),
+            "computed_root": evidence.computed_root.hex(),
+            "participants": who,
+            "confirmed": confirmed,
+            "says": says,
+        }
+    if isinstance(evidence, ForkedShard):
+        header = evidence.first.header
+        told |= {"shard": header.shard, "height": header.height, "epoch": header.epoch}
+        return told | {"says": f"shard {header.shard:#x} signed two headers of height {header.height}"}
+    return told | {"member": evidence.member, "says": f"{told['kind']} of member {evidence.member}"}
+
+
+def _kept(data: bytes) -> dict[str, Any]:
+    from engine.evidence import FraudClaim
     from engine.refusals import EncodingError
     from engine.relay_block import RelayRecord
 
     try:
         record, _ = RelayRecord.decode_prefix(memoryview(data))
-        return {"kind": type(record.evidence()).__name__, "record": data.hex()}
+        found = record.evidence()
+        claim = {"shard": found.shard, "height": found.height} if isinstance(found, FraudClaim) else {}
+        return {"kind": type(found).__name__, **claim, "record": data.hex()}
     except EncodingError:
         return {"kind": "TwoCertificates", "transcript": data.hex()}
 

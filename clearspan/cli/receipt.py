@@ -47,7 +47,10 @@ def command() -> None:
 
 
 @command.command("get")
-@click.option("--digest", help="Record digest, 64 hexadecimal digits, as submit and transfer print it.")
+@click.option(
+    "--digest",
+    help="Record digest, 64 hexadecimal digits, as submit and transfer print it; of a lock, or of what ended it.",
+)
 @click.option("--id", "transfer_id", type=TRANSFER_ID, help="The transfer's id, together with --account.")
 @click.option("--account", type=ACCOUNT, help="The account that paid, to find the transfer by its id.")
 @click.option("--balance", "balance_of", type=ACCOUNT, help="Prove this account's balance instead of a transfer.")
@@ -56,7 +59,7 @@ def command() -> None:
     type=click.Choice(["payer", "payee"]),
     default="payer",
     show_default=True,
-    help="Whose receipt: the payee's proves that the money arrived.",
+    help="Whose receipt: the payee's proves that the money arrived; of a lock it is the claim.",
 )
 @click.option(
     "--durability",
@@ -201,7 +204,7 @@ async def _find(client: AsyncClient, transfer_id: int, account: int) -> bytes:
     "--trust", "trust_paths", type=IN_FILE, multiple=True, help="Trust document of a later validator set; repeatable."
 )
 @click.option("--block-key", help="For a proof that is not final: the shard's block key, where it was replaced.")
-@click.option("--digest", help="Demand that it is of this record.")
+@click.option("--digest", help="Demand that it is of this record, or of the claim of this lock.")
 @network_option
 @json_option
 def verify(
@@ -359,7 +362,9 @@ def _check(data: bytes, trusts: Sequence[Trust], digest: bytes | None) -> Receip
         finding = decode_receipt(data).verify(chosen.hash_suite, chosen.genesis_hash, chosen.validators)
     except ProofRefused as error:
         raise failed(str(error)) from error
-    if digest is not None and not (isinstance(finding, ReceiptFinding) and finding.decision.digest == digest):
+    if digest is not None and not (
+        isinstance(finding, ReceiptFinding) and finding.speaks_of(chosen.hash_suite, digest)
+    ):
         raise failed("it is of another record")
     return finding
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - a command imports what it needs, so that help and version start at once
-"""`clearspan validator`: run a validator in this process, or ask how validators stand."""
+"""`clearspan validator`: run a validator, ask how validators stand, and decide with the other members."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clearspan.cli.governance import approve, new, submit
 from clearspan.cli.options import as_option, json_option, network_option, timeout_option
 from clearspan.cli.output import Output
+from clearspan.cli.proposals import propose
 from clearspan.cli.settings import config_flags
 from clearspan.settings import ENVIRONMENT_VARIABLE
 from clearspan.validator.config import VALIDATOR
@@ -27,7 +29,11 @@ __all__ = ["command"]
 
 @click.group("validator")
 def command() -> None:
-    """Run a validator, or ask how validators stand."""
+    """Run a validator, ask how validators stand, or decide with the other members who validates and by which rules."""
+
+
+for _command in (new, propose, approve, submit):
+    command.add_command(_command)
 
 
 @command.command("run")
@@ -104,6 +110,14 @@ def status(speaker: str, timeout_s: float, network_path: Path | None, as_json: b
     ]
     head = ["participant>", "final>", "view>", "set>", "signs", "peers>", "anchored>", "verified>"]
     output.table(head, rows)
+    troubled = {
+        (shard["shard"], shard["standing"], shard["disputed_height"])
+        for each in found
+        for shard in each.get("shards", ())
+        if shard["standing"]
+    }
+    for shard, standing, height in sorted(troubled):
+        output.note(f"shard {shard:#x} is {standing}" + (f", block {height}" if height else ""))
     silent = [each for each in found if "error" in each]
     for each in silent:
         output.note(f"validator {each['participant']}: {each['error']}")
@@ -156,6 +170,8 @@ async def _ask(session: Session, entry: ValidatorEntry, speaker: str) -> dict[st
                 "verified_height": shard.verified_height,
                 "executed_height": shard.executed_height,
                 "standing": shard.standing,
+                "disputed_height": shard.disputed_height,
+                "epoch_min": shard.epoch_min,
             }
             for shard in answer.shards
         ],

@@ -1,4 +1,4 @@
-"""A client of one validator: its status, final blocks as they come, offers of headers and records.
+"""The one client of a validator's service: offers and records in, status and final blocks out.
 
 It promises typed errors (``clearspan.errors``) and nothing about the truth of what comes: a block counts when its
 certificate was verified (``relay.light``).
@@ -6,6 +6,7 @@ certificate was verified (``relay.light``).
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
@@ -14,10 +15,11 @@ import grpc.aio
 from clearspan.client.transport import CHANNEL_OPTIONS, refusal_of_error
 from clearspan.errors import Refused, Unreachable
 from clearspan.pki import channel_credentials
+from clearspan.roles import RelayRpc
 from relay.v1 import relay_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from types import TracebackType
 
     from clearspan.pki import TlsFiles
@@ -27,8 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["RelayClient"]
 
 _VERSION: Final = 1
-_SERVICE: Final = "/relay.v1.Relay"
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+# A validator that vanished is noticed within seconds, for another one has the same blocks; its service allows a ping
+# five times a second.
+_OWN_OPTIONS: Final = {
+    "grpc.keepalive_time_ms": 2_000,
+    "grpc.keepalive_timeout_ms": 3_000,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+}
+_OPTIONS: Final = (*(each for each in CHANNEL_OPTIONS if each[0] not in _OWN_OPTIONS), *_OWN_OPTIONS.items())
 
 
 class RelayClient:
@@ -38,10 +47,9 @@ class RelayClient:
         """Prepare; nothing is called yet. Raises CertificateInvalid."""
         self.target = target
         self._timeout_s = timeout_s
-        # A validator that is gone is noticed in seconds: another one has the same blocks.
-        own = {"grpc.keepalive_time_ms": 5_000, "grpc.keepalive_timeout_ms": 5_000}
-        options = (*(each for each in CHANNEL_OPTIONS if each[0] not in own), *own.items())
-        self._channel = grpc.aio.secure_channel(target, channel_credentials(tls), options=options)
+        self._channel = grpc.aio.secure_channel(target, channel_credentials(tls), options=_OPTIONS)
+        self._offers: grpc.aio.StreamStreamCall[bytes, bytes] | None = None
+        self._offering = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Use the connection."""
@@ -54,48 +62,97 @@ class RelayClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Safe to call twice."""
+        """Close the connection; calls in progress are given up. Safe to call twice."""
         await self._channel.close()
 
-    async def status(self) -> relay_pb2.RelayStatus:
-        """Ask how the validator stands. Raises Refused, Unreachable."""
-        request = relay_pb2.RelayStatusRequest(version=_VERSION)
-        found: relay_pb2.RelayStatus = await self._call("GetStatus", request, relay_pb2.RelayStatus)
+    async def status(self, *, governance: bool = False) -> relay_pb2.RelayStatus:
+        """Ask how the validator stands, also what governance has to follow. Raises Refused, Unreachable."""
+        request = relay_pb2.RelayStatusRequest(version=_VERSION, governance=governance)
+        found: relay_pb2.RelayStatus = await self._call(RelayRpc.GET_STATUS, request, relay_pb2.RelayStatus)
         return found
 
     async def offer(self, offer: HeaderOffer) -> relay_pb2.OfferReply:
         """Offer a shard's header; ``taken`` says whether it waits now, ``reason`` why not. Raises as status does."""
         request = relay_pb2.OfferRequest(version=_VERSION, offer=offer.encode())
-        found: relay_pb2.OfferReply = await self._call("Offer", request, relay_pb2.OfferReply)
+        found: relay_pb2.OfferReply = await self._call(RelayRpc.OFFER, request, relay_pb2.OfferReply)
         return found
 
-    async def submit(self, record: RelayRecord) -> relay_pb2.OfferReply:
-        """Offer any other record. Raises as status does."""
-        request = relay_pb2.SubmitRecordRequest(version=_VERSION, record=record.encode())
-        found: relay_pb2.OfferReply = await self._call("Submit", request, relay_pb2.OfferReply)
+    async def offers(self, offers: Sequence[bytes]) -> Sequence[relay_pb2.OfferReply]:
+        """Offer 1 to 256 headers as their bytes, in one message; the answers in their order. Raises as status does.
+
+        The stream stays open for the next ones: a call for each would cost more than all that is in it.
+        """
+        request = relay_pb2.OffersRequest(version=_VERSION, offers=offers)
+        async with self._offering:
+            call = self._offers
+            if call is None or call.done():
+                method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(
+                    _path(RelayRpc.OFFERS)
+                )
+                call = self._offers = method()
+            content: Any = grpc.aio.EOF
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await call.write(request.SerializeToString())
+                    content = await call.read()
+            except grpc.aio.AioRpcError as error:
+                raise self._error(error) from error
+            except (TimeoutError, asyncio.InvalidStateError) as error:
+                raise Unreachable(self.target, f"no answer to offers: {type(error).__name__}") from error
+            finally:
+                # After a fault nobody knows which answer is for what.
+                if content is grpc.aio.EOF:
+                    self._offers = None
+                    call.cancel()
+            if content is grpc.aio.EOF:
+                raise Unreachable(self.target, "the stream of offers ended")
+        return relay_pb2.OffersReply.FromString(content).answers
+
+    async def submit(self, record: RelayRecord | bytes) -> relay_pb2.OfferReply:
+        """Hand in a record of another type: a reveal, a decision, governance, evidence. Raises as status does."""
+        encoded = record if isinstance(record, bytes) else record.encode()
+        request = relay_pb2.SubmitRecordRequest(version=_VERSION, record=encoded)
+        found: relay_pb2.OfferReply = await self._call(RelayRpc.SUBMIT, request, relay_pb2.OfferReply)
         return found
 
-    async def blocks(self, from_height: int, *, follow: bool = False) -> AsyncGenerator[relay_pb2.FinalBlock, None]:
-        """Iterate over final blocks, ascending without gaps; with follow, wait for more. Raises as status does."""
-        method = self._channel.unary_stream(
-            f"{_SERVICE}/Blocks",
-            request_serializer=relay_pb2.BlocksRequest.SerializeToString,
-            response_deserializer=relay_pb2.FinalBlock.FromString,
-        )
-        call = method(relay_pb2.BlocksRequest(version=_VERSION, from_height=from_height, follow=follow))
+    async def reveal(self, preimages: Sequence[bytes]) -> list[str]:
+        """Hand in preimages of 32 bytes, at most 4,096; for each why it was refused, nothing where it stands.
+
+        Raises as status does.
+        """
+        request = relay_pb2.SubmitManyRequest(version=_VERSION, preimages=b"".join(preimages))
+        reply = await self._call(RelayRpc.SUBMIT_MANY, request, relay_pb2.SubmitManyReply)
+        reasons = ("", *reply.reasons)
+        return [reasons[index] for index in reply.reason_index]
+
+    async def blocks(
+        self, from_height: int, *, follow: bool = False, stall_s: float | None = None
+    ) -> AsyncGenerator[relay_pb2.FinalBlock, None]:
+        """Iterate over final blocks, ascending without gaps; with follow, wait for more. Raises as status does.
+
+        A silence longer than ``stall_s`` is Unreachable.
+        """
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(_path(RelayRpc.BLOCKS))
+        request = relay_pb2.BlocksRequest(version=_VERSION, from_height=from_height, follow=follow)
+        call = method(request.SerializeToString())
         try:
-            async for block in call:
-                yield block
+            while True:
+                try:
+                    async with asyncio.timeout(stall_s):
+                        content: Any = await call.read()
+                except TimeoutError as error:
+                    raise Unreachable(self.target, f"no block in {stall_s} s") from error
+                if content is grpc.aio.EOF:
+                    return
+                yield relay_pb2.FinalBlock.FromString(content)
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error
         finally:
             call.cancel()
 
-    async def _call(self, name: str, request: Any, reply: Any) -> Any:
+    async def _call(self, rpc: RelayRpc, request: Any, reply: Any) -> Any:
         method: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = self._channel.unary_unary(
-            f"{_SERVICE}/{name}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=reply.FromString,
+            _path(rpc), request_serializer=type(request).SerializeToString, response_deserializer=reply.FromString
         )
         try:
             return await method(request, timeout=self._timeout_s)
@@ -107,3 +164,7 @@ class RelayClient:
         if refusal.number == 0 and error.code() in _PASSING:
             return Unreachable(self.target, refusal.message)
         return Refused(refusal.number, refusal.name, refusal.message, refusal.next_step)
+
+
+def _path(rpc: RelayRpc) -> str:
+    return f"/relay.v1.Relay/{rpc}"

@@ -1,4 +1,4 @@
-"""The calls of a validator's service as a node, an operator's tool or a light client makes them, over mTLS.
+"""The validators that a node or another process of ours speaks to, wherever each is now.
 
 It promises the bytes that came, or LineLost; what they prove is for who asked. A line is made when it is first used and
 made anew when its validator has moved; addresses come from the settings, or from a file that is read again.
@@ -8,35 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import grpc
-import grpc.aio
-
-from clearspan.client.transport import CHANNEL_OPTIONS
-from clearspan.pki import channel_credentials
+from clearspan.client.relay import RelayClient
+from clearspan.errors import Refused, Unreachable
 from clearspan.relay_link.errors import LineLost
-from clearspan.roles import RelayRpc
-from relay.v1 import relay_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from clearspan.pki import TlsFiles
     from clearspan.validator.addresses import AddressBook
+    from relay.v1 import relay_pb2
 
 __all__ = ["LineSet", "OfferAnswer", "ValidatorLine"]
 
-_VERSION: Final = 1
 _CALL_S: Final = 5.0
 _DETAILS_SHOWN: Final = 120
-# A validator that vanished is noticed within seconds; its service allows a ping five times a second.
-_OWN_OPTIONS: Final = {
-    "grpc.keepalive_time_ms": 2_000,
-    "grpc.keepalive_timeout_ms": 3_000,
-    "grpc.max_reconnect_backoff_ms": 1_000,
-}
-_OPTIONS: Final = (*(each for each in CHANNEL_OPTIONS if each[0] not in _OWN_OPTIONS), *_OWN_OPTIONS.items())
 
 
 class OfferAnswer(NamedTuple):
@@ -55,73 +43,62 @@ class ValidatorLine:
         self.name = name
         self._target_of = target
         self._tls = tls
-        self._target = ""
-        self._channel: grpc.aio.Channel | None = None
+        self._client: RelayClient | None = None
 
     async def close(self) -> None:
-        """Close the channel; calls in progress are given up."""
-        channel, self._channel, self._target = self._channel, None, ""
-        if channel is not None:
-            await channel.close()
+        """Close the connection; calls in progress are given up."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
-    async def offer(self, offer: bytes) -> OfferAnswer:
-        """Offer a header (``relay.offers.HeaderOffer``). Raises LineLost."""
-        request = relay_pb2.OfferRequest(version=_VERSION, offer=offer)
-        return _answer(await self._call(RelayRpc.OFFER, request.SerializeToString()))
+    async def offer(self, offers: Sequence[bytes]) -> list[OfferAnswer]:
+        """Offer headers of several shards (``relay.offers.HeaderOffer``), 1 to 256, at once. Raises LineLost."""
+        async with self._using() as client:
+            return [OfferAnswer(each.taken, each.reason, each.height) for each in await client.offers(offers)]
 
     async def submit(self, record: bytes) -> OfferAnswer:
         """Hand in a record of another type: a reveal, a decision, governance, evidence. Raises LineLost."""
-        request = relay_pb2.SubmitRecordRequest(version=_VERSION, record=record)
-        return _answer(await self._call(RelayRpc.SUBMIT, request.SerializeToString()))
+        async with self._using() as client:
+            reply = await client.submit(record)
+        return OfferAnswer(reply.taken, reply.reason, reply.height)
+
+    async def reveal(self, preimages: Sequence[bytes]) -> list[str]:
+        """Hand in preimages of 32 bytes, at most 4,096; for each why it was refused, nothing where it stands.
+
+        Raises LineLost.
+        """
+        async with self._using() as client:
+            return await client.reveal(preimages)
 
     async def status(self) -> relay_pb2.RelayStatus:
         """Ask how the validator stands. Raises LineLost."""
-        request = relay_pb2.RelayStatusRequest(version=_VERSION)
-        return relay_pb2.RelayStatus.FromString(await self._call(RelayRpc.GET_STATUS, request.SerializeToString()))
+        async with self._using() as client:
+            return await client.status()
 
     async def blocks(
         self, from_height: int, *, follow: bool = True, stall_s: float | None = None
     ) -> AsyncIterator[relay_pb2.FinalBlock]:
         """Iterate over what the validator calls final; with ``stall_s`` a longer silence ends it. Raises LineLost."""
-        request = relay_pb2.BlocksRequest(version=_VERSION, from_height=from_height, follow=follow)
-        channel = await self._open()
-        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_path(RelayRpc.BLOCKS))
-        call = method(request.SerializeToString())
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(stall_s):
-                        content: Any = await call.read()
-                except TimeoutError as error:
-                    raise LineLost(self.name, f"no block in {stall_s} s") from error
-                if content is grpc.aio.EOF:
-                    return
-                yield relay_pb2.FinalBlock.FromString(content)
-        except grpc.aio.AioRpcError as error:
-            raise self._lost(error) from error
-        finally:
-            call.cancel()
+        async with (
+            self._using() as client,
+            contextlib.aclosing(client.blocks(from_height, follow=follow, stall_s=stall_s)) as blocks,
+        ):
+            async for block in blocks:
+                yield block
 
-    async def _call(self, rpc: RelayRpc, content: bytes) -> bytes:
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = (await self._open()).unary_unary(_path(rpc))
-        try:
-            reply: bytes = await method(content, timeout=_CALL_S)
-        except grpc.aio.AioRpcError as error:
-            raise self._lost(error) from error
-        return reply
-
-    async def _open(self) -> grpc.aio.Channel:
+    @contextlib.asynccontextmanager
+    async def _using(self) -> AsyncIterator[RelayClient]:
+        """Use the client of where the validator is now; what it raises becomes LineLost."""
         target = self._target_of()
         if target is None:
             raise LineLost(self.name, "nobody knows where it listens")
-        if self._channel is None or target != self._target:
+        if self._client is None or target != self._client.target:
             await self.close()
-            self._channel = grpc.aio.secure_channel(target, channel_credentials(self._tls), options=_OPTIONS)
-            self._target = target
-        return self._channel
-
-    def _lost(self, error: grpc.aio.AioRpcError) -> LineLost:
-        return LineLost(self.name, f"{error.code().name}: {(error.details() or '')[:_DETAILS_SHOWN]}")
+            self._client = RelayClient(target, self._tls, timeout_s=_CALL_S)
+        try:
+            yield self._client
+        except (Refused, Unreachable) as error:
+            raise LineLost(self.name, str(error)[:_DETAILS_SHOWN]) from error
 
 
 class LineSet:
@@ -174,12 +151,3 @@ def _fixed(target: str) -> Callable[[], str | None]:
 
 def _looked_up(book: AddressBook, public_key: bytes) -> Callable[[], str | None]:
     return lambda: book.target(public_key)
-
-
-def _path(rpc: RelayRpc) -> str:
-    return f"/relay.v1.Relay/{rpc}"
-
-
-def _answer(content: bytes) -> OfferAnswer:
-    reply = relay_pb2.OfferReply.FromString(content)
-    return OfferAnswer(reply.taken, reply.reason, reply.height)

@@ -82,13 +82,14 @@ class RelayLink:
         self._desk = OfferDesk(store.range_path)
         self._tasks: list[asyncio.Task[None]] = []
         self._offering: dict[str, Offering] = {}
+        self._leaves: dict[int, int] = {}
         self._sealed = asyncio.Event()
         self._grown = asyncio.Condition()
         self._pending: deque[RelayBlock] = deque()
         self._came = asyncio.Event()
         self._room = asyncio.Event()
         self._anchored = asyncio.Event()
-        self._runs = RunDesk(node, lines, store.range_path, self._sealed_again)
+        self._runs = RunDesk(node, lines, store.range_path)
         self._heights: dict[str, int] = {}
         self._banned: dict[str, float] = {}
         self._following = ""
@@ -143,34 +144,45 @@ class RelayLink:
 
     async def _watch_seals(self) -> None:
         """Add each new header to its shard's tree and offer the newest."""
+        self._leaves.clear()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_WAIT_S):
                     await self._sealed.wait()
             self._sealed.clear()
-            for shard in self._shards:
-                await self._read_headers(shard)
+            while await self._read_headers():
+                pass
             self._make_offers()
 
-    async def _read_headers(self, shard: int) -> None:
-        count = await self._on_disk(self._store.leaf_count, shard)
-        if not count:
-            found = await self._node.signed_headers(shard, 1, 1)
-        else:
-            # The last one again: after a restart it may not be anchored yet.
-            found = await self._node.signed_headers(shard, count, _HEADERS_AT_ONCE)
-        while found:
-            signed = [SignedHeader.decode(each) for each in found]
-            fresh = [each.header.hash for each in signed if each.header.height > count]
-            if fresh:
-                await self._on_disk(self._store.add_headers, shard, fresh)
-                count += len(fresh)
-            self._desk.sealed(signed[-1])
-            found = await self._node.signed_headers(shard, count + 1, _HEADERS_AT_ONCE)
+    async def _read_headers(self) -> bool:
+        """Add the shards' new headers to their trees, in one commit; return whether there may be more."""
+        first = {shard: await self._first_unread(shard) for shard in self._shards}
+        found = await asyncio.gather(*(self._node.signed_headers(*each, _HEADERS_AT_ONCE) for each in first.items()))
+        fresh: dict[int, list[bytes]] = {}
+        newest: list[SignedHeader] = []
+        for shard, headers in zip(first, found, strict=True):
+            signed = [SignedHeader.decode(each) for each in headers]
+            hashes = [each.header.hash for each in signed if each.header.height > self._leaves[shard]]
+            if hashes:
+                fresh[shard] = hashes
+            newest += signed[-1:]
+        if fresh:
+            await self._on_disk(self._store.add_headers, fresh)
+        for shard, hashes in fresh.items():
+            self._leaves[shard] += len(hashes)
+        # Only now: an offer needs paths in the tree.
+        for each in newest:
+            self._desk.sealed(each)
+        return any(len(headers) == _HEADERS_AT_ONCE for headers in found)
+
+    async def _first_unread(self, shard: int) -> int:
+        """Return the height to read next; the first time the last one again: it may not be anchored yet."""
+        if shard in self._leaves:
+            return self._leaves[shard] + 1
+        self._leaves[shard] = await self._on_disk(self._store.leaf_count, shard)
+        return max(1, self._leaves[shard])
 
     def _make_offers(self) -> None:
-        if self._runs.holds:
-            return
         offers = [(offer.signed.header.shard, offer.encode()) for offer in self._desk.due(self._now())]
         if not offers:
             return
@@ -188,9 +200,6 @@ class RelayLink:
         self._figures.offer_answered(outcome)
         if height:
             self._heights[name] = height
-
-    def _sealed_again(self) -> None:
-        self._sealed.set()
 
     async def _decide_runs(self) -> None:
         """Whenever headers became final, prove the runs that wait for the relay under them."""
@@ -280,6 +289,11 @@ class RelayLink:
             keep = partial(self._store.keep, block.header.height - 1, taken.finals, taken.anchors, verified)
             await self._on_disk(keep)
             self._verified |= verified
+        for shard, reached in taken.resumed.items():
+            await self._on_disk(self._store.forget_above, shard, reached)
+            self._final[shard], self._verified[shard] = self._stored(shard), self._store.verified(shard)
+            self._desk.resumed(shard, reached.height)
+            _log.warning("shard_resumed", shard=shard, height=reached.height)
         self._time = block.header.time
         self._pending.append(block)
         if len(self._pending) >= _PENDING_MAX:
@@ -291,7 +305,6 @@ class RelayLink:
         self._final |= fresh
         for shard, reached in fresh.items():
             self._desk.anchored(shard, reached.height)
-        self._runs.note(block)
         if taken.finals:
             self._anchored.set()
             async with self._grown:
@@ -371,9 +384,9 @@ class RelayLink:
         return BlockReader(self._genesis, self._shards, light, height)
 
     def _stored(self, shard: int) -> Reached:
-        newest = self._store.newest_anchor(shard)
-        if newest is None:
-            return Reached()
+        newest, resumed = self._store.newest_anchor(shard), self._store.resumed(shard)
+        if newest is None or newest.height < resumed.height:
+            return resumed
         return Reached(newest.height, SignedHeader.decode(newest.signed_header).header.last_number)
 
     async def _on_disk(self, action: Callable[..., Result], *arguments: Any) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from clearspan.relay_link.ports import Line
 
-__all__ = ["Offering"]
+__all__ = ["OFFERS_AT_ONCE_MAX", "Offering"]
+
+OFFERS_AT_ONCE_MAX: Final = 64
+"""Offers of one message; a validator takes 256."""
 
 _log = structlog.get_logger("clearspan.relay_link")
 
@@ -39,16 +42,17 @@ class Offering:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            taken, self._waiting = self._waiting, {}
-            await asyncio.gather(*(self._send(shard, offer) for shard, offer in taken.items()))
+            while self._waiting:
+                some = [self._waiting.pop(shard) for shard in list(self._waiting)[:OFFERS_AT_ONCE_MAX]]
+                await self._send(some)
 
-    async def _send(self, shard: int, offer: bytes) -> None:
+    async def _send(self, offers: list[bytes]) -> None:
         """Offer once; what is lost is offered again when the desk says so."""
-        del shard
         try:
-            answer = await self.line.offer(offer)
+            answers = await self.line.offer(offers)
         except LineLost as error:
             _log.debug("offer_lost", validator=self.line.name, reason=error.reason)
             self._answered(self.line.name, "lost", 0)
         else:
-            self._answered(self.line.name, "taken" if answer.taken else answer.reason, answer.height)
+            for answer in answers:
+                self._answered(self.line.name, "taken" if answer.taken else answer.reason, answer.height)

@@ -55,6 +55,13 @@ class OfferDesk:
         while entry.offered and entry.offered[0] <= height:
             entry.offered.popleft()
 
+    def resumed(self, shard: int, height: int) -> None:
+        """Note that a shard goes on after a height: what was anchored or offered above it does not count."""
+        entry = self._shards.setdefault(shard, _Shard())
+        entry.anchored = height
+        entry.offered.clear()
+        entry.covered = frozenset()
+
     def due(self, now: int) -> list[HeaderOffer]:
         """Return the offers to make now (ns), and take them for made."""
         return [offer for entry in self._shards.values() if (offer := self._due(entry, now)) is not None]

@@ -49,8 +49,8 @@ class Line(Protocol):
 
     name: str
 
-    async def offer(self, offer: bytes) -> Any:
-        """Offer a header; the answer has taken, reason and height."""
+    async def offer(self, offers: Sequence[bytes]) -> Sequence[Any]:
+        """Offer headers of several shards at once; each answer has taken, reason and height."""
 
     async def submit(self, record: bytes) -> Any:
         """Hand in another record; the same answer."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from clearspan.relay_link.errors import BlockForged
 from clearspan.relay_link.store import AnchorEntry, FinalEntry, Reached
 from engine.block import InclusionPath
+from engine.governance import Resume
 from engine.refusals import EncodingError, ProofRefused
 from engine.relay_block import RelayBlock, body_path
 from engine.types import RelayRecordType
@@ -42,6 +43,8 @@ class TakenBlock:
     times: dict[int, int] = field(default_factory=dict)
     """When each anchored header was sealed, ns, by shard."""
     set_proofs: tuple[tuple[int, bytes], ...] = ()
+    resumed: dict[int, Reached] = field(default_factory=dict)
+    """Shards that were suspended and go on after an earlier header: nothing above it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,18 @@ class BlockReader:
             verified=verified,
             times=times,
             set_proofs=tuple(self._changes(block, quorum)),
+            resumed=self._resumed(block),
         )
+
+    def _resumed(self, block: RelayBlock) -> dict[int, Reached]:
+        """Find this node's shards that a block lets go on (RELAY-37)."""
+        found = {}
+        for record in block.records:
+            parameter = record.parameter() if record.type is RelayRecordType.PARAMETER else None
+            if isinstance(parameter, Resume) and parameter.shard in self._shards:
+                header = parameter.header
+                found[parameter.shard] = Reached() if header is None else Reached(header.height, header.last_number)
+        return found
 
     def _anchoring(
         self, block: RelayBlock, quorum: Certificate, statements: Sequence[bytes], validators: ValidatorSet

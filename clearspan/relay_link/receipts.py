@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from engine.anchorage import Anchorage
+from engine.block_receipt import BlockReceipt
 from engine.header import SignedHeader
 from engine.receipt import BalanceReceipt, Receipt, ReceiptForm
 from engine.relay_block import RelayHeader
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from clearspan.relay_link.link import RelayLink
     from clearspan.relay_link.ports import RelayStanding
     from clearspan.relay_link.store import AnchorEntry, AnchorStore
+    from engine.chain import ChainBlock
     from engine.genesis import Genesis
     from engine.header import Header
     from shards.account_proofs import AccountAtBlock
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ReceiptDesk", "ReceiptNode"]
 
+_BLOCKS_AT_ONCE_MAX: Final = 64
+_BLOCK_BYTES_MAX: Final = 4 << 20
+"""Decisions of one reply, beside those of its first block: a message holds 8 MiB."""
 _LOOKED_AT_MAX: Final = 16
 """Anchored headers among which one that is verified is looked for."""
 
@@ -36,6 +41,9 @@ class ReceiptNode(Protocol):
 
     async def decided(self, digest: bytes, *, payee: bool) -> DecidedRecord | None:
         """Return a decided record with its proof, None while its block is not sealed."""
+
+    async def sealed_blocks(self, shard: int, from_height: int, to_height: int, bytes_max: int) -> list[ChainBlock]:
+        """Return sealed blocks with their decisions from a height on, ascending; the first one whatever its size."""
 
     async def prove_account(self, account: int) -> AccountAtBlock | None:
         """Return an account as the next block leaves it, None for one that is unknown."""
@@ -80,6 +88,47 @@ class ReceiptDesk:
                 return None
             await self._link.grown(left)
 
+    async def blocks(
+        self, shard: int, from_height: int, *, wait_s: float, verified: bool = False
+    ) -> tuple[int, list[bytes]]:
+        """Return a height and the receipts of a shard's blocks from there on: those that are final by then.
+
+        ``from_height`` 0 is the one after the newest that is final. None come where nothing is final within ``wait_s``.
+        """
+        deadline = time.monotonic() + wait_s
+        while True:
+            standing = self._link.standing.shards[shard]
+            reached = (standing.verified if verified else standing.final).height
+            from_height = from_height or reached + 1
+            if reached >= from_height:
+                to_height = min(reached, from_height + _BLOCKS_AT_ONCE_MAX - 1)
+                found = await self._node.sealed_blocks(shard, from_height, to_height, _BLOCK_BYTES_MAX)
+                receipts = await asyncio.to_thread(self._block_receipts, found, verified)
+                if receipts:
+                    return from_height, receipts
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return from_height, []
+            await self._link.grown(left)
+
+    def _block_receipts(self, blocks: list[ChainBlock], verified: bool) -> list[bytes]:
+        """Return the receipts of blocks, up to the first that no anchorage leads to yet."""
+        found: list[bytes] = []
+        checked: int | None = None
+        for block in blocks:
+            header = SignedHeader.decode(block.signed_header).header
+            anchorage = self._read_anchorage(header, verified)
+            if anchorage is None:
+                break
+            receipt = BlockReceipt(block.decision_leaves, anchorage)
+            relay_height = anchorage.relay_header.height
+            if relay_height != checked:
+                # Blocks under one anchored header share certificate and path: whether these convince is asked once.
+                receipt.verify(self._genesis.hash_suite, self._genesis.hash, self._link.set_at(relay_height))
+                checked = relay_height
+            found.append(receipt.encode())
+        return found
+
     async def balance(self, account: int, *, wait_s: float, verified: bool = False) -> bytes | None:
         """Return the receipt of an account as the next block leaves it.
 
@@ -108,6 +157,11 @@ class ReceiptDesk:
         chosen = next((each for each in entries if each.verified), None)
         if chosen is None and not verified:
             chosen = next(iter(entries), None)
+        # Validators that execute again may fall behind for long: then what they verify is a header far above.
+        reached = self._store.verified(header.shard).height if verified else 0
+        while chosen is None and entries and entries[-1].height < reached:
+            entries = self._store.anchors_from(header.shard, entries[-1].height + 1, _LOOKED_AT_MAX)
+            chosen = next((each for each in entries if each.verified), None)
         return None if chosen is None else self._lead(header, chosen)
 
     def _lead(self, header: Header, entry: AnchorEntry) -> Anchorage | None:

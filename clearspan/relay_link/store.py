@@ -21,7 +21,7 @@ from engine.range_tree import RangeTree, header_leaf, subtrees_added
 from engine.types import HASH_BYTES, U64_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import lmdb
@@ -46,6 +46,7 @@ _FOLLOWED_MARK: Final = b"followed"
 _SET_MARK: Final = b"set"
 _LEAVES_MARK: Final = b"leaves"
 _VERIFIED_MARK: Final = b"verified"
+_RESUMED_MARK: Final = b"resumed"
 _NODE_BYTES: Final = 128
 _log = structlog.get_logger("clearspan.relay_link")
 
@@ -168,6 +169,28 @@ class AnchorStore:
             its_shard, height = _ANCHOR_KEY.unpack(cursor.key())
             return _anchor_of(shard, height, cursor.value()) if its_shard == shard else None
 
+    def forget_above(self, shard: int, reached: Reached) -> None:
+        """Forget what was anchored of a shard above a height, durably: it was false. Raises DiskFull."""
+        mark = _VERIFIED_MARK + _SHARD.pack(shard)
+
+        def forget(txn: lmdb.Transaction[bytes]) -> None:
+            with txn.cursor(self._anchors) as cursor:
+                more = cursor.set_range(_ANCHOR_KEY.pack(shard, reached.height + 1))
+                while more and _ANCHOR_KEY.unpack(cursor.key())[0] == shard:
+                    more = cursor.delete()
+            verified = txn.get(mark, db=self._marks)
+            if verified is not None and _REACHED.unpack(verified)[0] > reached.height:
+                txn.put(mark, _REACHED.pack(reached.height, reached.last_number), db=self._marks)
+            base = _REACHED.pack(reached.height, reached.last_number)
+            txn.put(_RESUMED_MARK + _SHARD.pack(shard), base, db=self._marks)
+
+        self._file.write(forget, pages=1)
+
+    def resumed(self, shard: int) -> Reached:
+        """Return after which header a shard went on when it was last resumed, zeros for never."""
+        found = self._mark(_RESUMED_MARK + _SHARD.pack(shard))
+        return Reached() if found is None else Reached(*_REACHED.unpack(found))
+
     def verified(self, shard: int) -> Reached:
         """Return how far a shard is verified."""
         found = self._mark(_VERIFIED_MARK + _SHARD.pack(shard))
@@ -196,8 +219,14 @@ class AnchorStore:
         found = self._mark(_LEAVES_MARK + _SHARD.pack(shard))
         return 0 if found is None else _HEIGHT.unpack(found)[0]
 
-    def add_headers(self, shard: int, hashes: Sequence[bytes]) -> None:
-        """Add the hashes of a shard's next headers to its tree, durably. Raises DiskFull."""
+    def add_headers(self, hashes: Mapping[int, Sequence[bytes]]) -> None:
+        """Add the hashes of each shard's next headers to its tree, durably and as one. Raises DiskFull."""
+        values: list[tuple[lmdb._Database, bytes, bytes]] = []
+        for shard, each in hashes.items():
+            values += self._added(shard, each)
+        self._put(values)
+
+    def _added(self, shard: int, hashes: Sequence[bytes]) -> list[tuple[lmdb._Database, bytes, bytes]]:
         count = self.leaf_count(shard)
         fresh: dict[Place, bytes] = {}
         with self._file.begin() as txn:
@@ -208,7 +237,7 @@ class AnchorStore:
             for index, header_hash in enumerate(hashes, start=count):
                 fresh |= subtrees_added(self._suite, index, header_leaf(self._suite, header_hash), read, fresh)
         values = [(self._nodes, _NODE_KEY.pack(shard, *place), node) for place, node in fresh.items()]
-        self._put([*values, (self._marks, _LEAVES_MARK + _SHARD.pack(shard), _HEIGHT.pack(count + len(hashes)))])
+        return [*values, (self._marks, _LEAVES_MARK + _SHARD.pack(shard), _HEIGHT.pack(count + len(hashes)))]
 
     def range_path(self, shard: int, height: int, later: int) -> InclusionPath:
         """Return the path of a shard's header at a height under the root of the header at a later height.

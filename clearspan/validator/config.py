@@ -122,6 +122,9 @@ class ConsensusSection(Section, frozen=True):
         int, Meta(ge=10, le=600_000, description="what a later leader has at most; each has twice the one before")
     ] = 8_000
     idle_ms: Annotated[int, Meta(ge=1, le=60_000, description="a block without content is proposed after this")] = 200
+    rest_ms: Annotated[
+        int, Meta(ge=0, le=60_000, description="a relay without work rests so much longer than idle_ms between blocks")
+    ] = 800
     block_interval_ms: Annotated[int, Meta(ge=0, le=60_000, description="least pause between two blocks")] = 10
 
 

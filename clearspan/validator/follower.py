@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,9 +24,8 @@ from clearspan.pki import channel_credentials
 from clearspan.v1 import clearspan_pb2
 from clearspan.validator.followed import FollowedDomain, FollowFailed, record_bytes, waits_for_relay
 from engine.errors import DiskFull
-from engine.evidence import FraudClaim
-from engine.governance import Approval, governance_message
 from engine.log_record import BODY_BYTES_MAX, RECORD_HEADER_BYTES
+from engine.relay_block import RelayBlock
 from engine.types import RelayRecordType
 
 if TYPE_CHECKING:
@@ -35,14 +34,14 @@ if TYPE_CHECKING:
 
     from clearspan.network import NodeEntry
     from clearspan.pki import TlsFiles
-    from clearspan.validator.evidence import EvidenceDesk
+    from clearspan.validator.claims import ClaimDesk
     from clearspan.validator.standing import Validator
     from engine.checkpoint import CheckpointStore
+    from engine.evidence import FraudClaim
     from engine.header import Header
     from engine.lmdb_log import LmdbStore
-    from engine.relay_block import RelayBlock
     from engine.validators import Certificate
-    from relay.ports import Member, State
+    from relay.ports import State
 
 __all__ = ["FollowStores", "Follower", "NodeBook"]
 
@@ -53,6 +52,8 @@ _PAUSE_MAX_S: Final = 2.0
 _CONNECT_S: Final = 5.0
 _DISK_POLL_S: Final = 1.0
 _ANCHORED_KEPT: Final = 256
+_EXAMINED_MAX: Final = 64
+_BLOCKS_SEARCHED_MAX: Final = 2_048
 _log = structlog.get_logger("clearspan.validator")
 
 
@@ -93,7 +94,7 @@ class _Anchored:
 
 
 class Follower:
-    """Follows the domains of one validator; ``run`` is the task. ``member`` signs claims, None: an observer."""
+    """Follows the domains of one validator; ``run`` is the task. What differs is for ``claims`` to say."""
 
     def __init__(
         self,
@@ -103,26 +104,66 @@ class Follower:
         stores: FollowStores,
         *,
         tls: TlsFiles,
-        desk: EvidenceDesk,
-        member: Member | None,
+        claims: ClaimDesk,
     ) -> None:
         """Put it together."""
         self._validator, self._domains, self._nodes, self._tls = validator, tuple(domains), nodes, tls
-        self._stores, self._desk, self._member = stores, desk, member
+        self._stores, self._claims = stores, claims
+        claims.examine = self.examine
         self._anchored: dict[int, _Anchored] = {}
         self._followed: dict[int, FollowedDomain] = {}
         self.alarms: dict[int, str] = {}
         """Shards about which something is wrong, and what."""
         self._ended: set[int] = set()
         self.disputed: set[tuple[int, int]] = set()
+        self._examined: set[tuple[int, int]] = set()
+        self._claimed: dict[int, int] = {}
+        self._asked: asyncio.Queue[FraudClaim] = asyncio.Queue(_EXAMINED_MAX)
 
     async def run(self) -> None:
         """Follow all domains until cancelled; raises what the stores fail with."""
-        if not self._domains:
-            await asyncio.Event().wait()
         async with asyncio.TaskGroup() as group:
             for domain in self._domains:
                 group.create_task(self._follow_domain(domain))
+            while True:
+                await self._examine(group, await self._asked.get())
+
+    def examine(self, claim: FraudClaim) -> None:
+        """Look into what another validator claims; beyond a few that wait it is left to the others."""
+        if not self._asked.full():
+            self._asked.put_nowait(claim)
+
+    async def _examine(self, group: asyncio.TaskGroup, claim: FraudClaim) -> None:
+        """Hold the header that a claim is about against the one made here, which may be made only now."""
+        loop = asyncio.get_running_loop()
+        final = await loop.run_in_executor(self._validator.readers, self._anchored_header, claim.shard, claim.height)
+        if final is None or final.hash != claim.header_hash or len(self._examined) >= _EXAMINED_MAX:
+            return
+        self._examined.add((claim.shard, claim.height))
+        self._anchored.setdefault(claim.shard, _Anchored()).headers[claim.height] = final
+        domain = claim.shard >> 8
+        followed = self._followed.get(domain)
+        if followed is None:
+            # Not one of those that it follows: the published log is executed from its beginning, and not kept.
+            _log.info("claim_examined", shard=claim.shard, height=claim.height)
+            group.create_task(self._follow_domain(domain, held=False))
+        elif claim.shard in followed.shards and claim.height in followed.shards[claim.shard].headers:
+            self._compare(followed.shards[claim.shard].headers[claim.height])
+
+    def _anchored_header(self, shard: int, height: int) -> Header | None:
+        """Return the header of a height as a final block of late anchored it, None where none did."""
+        chain = self._validator.chain
+        top = chain.last_height()
+        for relay_height in range(top, max(0, top - _BLOCKS_SEARCHED_MAX), -1):
+            entry = chain.get(relay_height)
+            if entry is None:
+                break
+            for record in RelayBlock.decode(entry.block, self._validator.genesis.hash_suite).records:
+                if record.type is RelayRecordType.HEADER:
+                    header = record.signed_header().header
+                    if (header.shard, header.height) == (shard, height):
+                        return header
+        return None
 
     async def note_final(self, block: RelayBlock, _certificate: Certificate, _state: State) -> None:
         """Hold the headers that a final block anchors against those made here, now or when they are made."""
@@ -131,7 +172,7 @@ class Follower:
                 continue
             header = record.signed_header().header
             waiting = self._anchored.get(header.shard)
-            if waiting is None:
+            if waiting is None or header.shard >> 8 not in self._followed:
                 continue
             waiting.headers[header.height] = header
             if len(waiting.headers) > _ANCHORED_KEPT:
@@ -142,7 +183,7 @@ class Follower:
 
     # One domain.
 
-    async def _follow_domain(self, domain: int) -> None:
+    async def _follow_domain(self, domain: int, *, held: bool = True) -> None:
         """Recover in the domain's thread, then follow each shard; the state is kept at the end."""
         loop = asyncio.get_running_loop()
         stores, validator = self._stores, self._validator
@@ -151,7 +192,7 @@ class Follower:
             validator.genesis,
             domain,
             validator.chain,
-            stores.log,
+            stores.log if held else None,
             stores.checkpoints,
             folder=stores.folder,
             state_bytes=stores.state_bytes,
@@ -164,7 +205,7 @@ class Follower:
                 self._alarm(failure)
                 return
             for shard, each in followed.shards.items():
-                self._anchored[shard] = _Anchored()
+                self._anchored.setdefault(shard, _Anchored())
                 validator.executed[shard] = each.executed_height
             _log.info("following", domain=domain, shards=sorted(followed.shards))
             async with asyncio.TaskGroup() as group:
@@ -268,25 +309,26 @@ class Follower:
         """Hold a header that was made here against the final one of its height."""
         waiting = self._anchored.get(header.shard)
         final = waiting.headers.pop(header.height, None) if waiting is not None else None
-        if final is None or final.hash == header.hash or (header.shard, header.height) in self.disputed:
+        if final is None:
             return
-        self.disputed.add((header.shard, header.height))
-        different = [name for name in header.__slots__ if getattr(final, name) != getattr(header, name)]
+        shard = header.shard
+        epoch_min = self._validator.state.shards[shard].epoch_min
+        first = self._claimed.get(shard, 0) < epoch_min
+        if final.hash == header.hash:
+            if first:
+                # What was wrong was before the shard was resumed.
+                self.alarms.pop(shard, None)
+            return
+        if (shard, header.height) in self.disputed or not (first or (shard, header.height) in self._examined):
+            # Every header after a false one is false: the first says it all.
+            return
+        self._claimed[shard] = epoch_min
+        self.disputed.add((shard, header.height))
+        names = (each.name for each in fields(header) if each.compare)
+        different = [name for name in names if getattr(final, name) != getattr(header, name)]
         _log.critical("header_differs", shard=header.shard, height=header.height, fields=different)
         self.alarms.setdefault(header.shard, f"block {header.height}: {', '.join(different)}")
-        if final.state_root != header.state_root:
-            self._claim(final, header.state_root)
-
-    def _claim(self, final: Header, computed_root: bytes) -> None:
-        """Claim that a final header's state root is not what its log gives, under this member's key."""
-        index, genesis = self._validator.shell.core.index, self._validator.genesis
-        if self._member is None or index is None:
-            return
-        claim = FraudClaim(final.shard, final.epoch, final.height, final.hash, final.state_root, computed_root)
-        message = governance_message(genesis.hash_suite, genesis.hash, RelayRecordType.EVIDENCE, claim.body())
-        approval = Approval(index, self._member.sign(message))
-        fields = (claim.shard, claim.epoch, claim.height, claim.header_hash, claim.claimed_root, claim.computed_root)
-        self._desk.add(FraudClaim(*fields, approvals=(approval,)))
+        self._claims.make(final, header)
 
     def _alarm(self, failure: FollowFailed) -> None:
         _log.critical("follow_failed", shard=failure.shard, number=failure.number, reason=failure.reason)

@@ -37,6 +37,8 @@ _PAUSE_DOUBLED_MAX: Final = 20
 _CONNECT_S: Final = 2.0
 _MS: Final = 1000
 _DETAILS_SHOWN: Final = 80
+# What waits for a peer goes out together: a message on the wire costs far more than the bytes in it.
+_AT_ONCE_BYTES_MAX: Final = 1 << 20
 _log = structlog.get_logger("clearspan.validator")
 
 
@@ -64,13 +66,17 @@ class PeerState:
             self.dropped += 1
         self.ready.set()
 
-    def pop(self) -> bytes:
-        """Take the oldest message."""
-        message = self.queue.popleft()
-        self.queued_bytes -= len(message)
-        self.sent += 1
-        self.sent_bytes += len(message)
-        return message
+    def pop_some(self, bytes_max: int) -> list[bytes]:
+        """Take the oldest message, and as many after it as fit into so many bytes with it."""
+        taken = [self.queue.popleft()]
+        size = len(taken[0])
+        while self.queue and size + len(self.queue[0]) <= bytes_max:
+            taken.append(self.queue.popleft())
+            size += len(taken[-1])
+        self.queued_bytes -= size
+        self.sent += len(taken)
+        self.sent_bytes += size
+        return taken
 
 
 def channel_options(settings: PeersSection) -> tuple[tuple[str, int], ...]:
@@ -180,6 +186,7 @@ class PeerLinks:
         yield relay_pb2.Envelope(version=PROTOCOL_VERSION, public_key=self._own_key)
         while True:
             while peer.queue:
-                yield relay_pb2.Envelope(version=PROTOCOL_VERSION, message=peer.pop())
+                first, *more = peer.pop_some(_AT_ONCE_BYTES_MAX)
+                yield relay_pb2.Envelope(version=PROTOCOL_VERSION, message=first, more=more)
             peer.ready.clear()
             await peer.ready.wait()

@@ -119,9 +119,12 @@ class _Collector:
         anchored = GaugeMetricFamily("clearspan_relay_anchored_height", "Newest anchored block.", labels=["shard"])
         verified = GaugeMetricFamily("clearspan_relay_verified_height", "Newest verified block.", labels=["shard"])
         executed = GaugeMetricFamily("clearspan_relay_executed_height", "Newest block executed here.", labels=["shard"])
+        words = "1 while a fraud claim stands against it, 2 while it is suspended."
+        standing = GaugeMetricFamily("clearspan_relay_shard_standing", words, labels=["shard"])
         for shard, entry in list(self._validator.state.shards.items()):
+            standing.add_metric([str(shard)], 2 if entry.suspended else int(entry.disputed_height > 0))
             anchored.add_metric([str(shard)], entry.height)
             verified.add_metric([str(shard)], entry.verified_height)
         for shard, height in list(self._validator.executed.items()):
             executed.add_metric([str(shard)], height)
-        yield from (anchored, verified, executed)
+        yield from (anchored, verified, executed, standing)

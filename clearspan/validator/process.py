@@ -28,8 +28,11 @@ from clearspan.service.access import AccessList
 from clearspan.validator.addresses import AddressBook
 from clearspan.validator.archive import BookArchive
 from clearspan.validator.books import ChainBook, VoteBook
+from clearspan.validator.claims import ClaimDesk
 from clearspan.validator.evidence import EvidenceDesk
+from clearspan.validator.first_run import FirstRun
 from clearspan.validator.follower import Follower, FollowStores, NodeBook
+from clearspan.validator.header_watch import HeaderWatch
 from clearspan.validator.inbox import Inbox
 from clearspan.validator.links import PeerLinks
 from clearspan.validator.metrics import ValidatorMetrics
@@ -129,8 +132,13 @@ async def _run(loaded: LoadedValidator, announce: Callable[[NodeAddress], None],
         shell.when_behind(syncing.wake)
         evidence = EvidenceDesk(validator)
         shell.when_evidence(evidence.found)
-        follower = _follower(loaded, validator, directory, stack)(tls=tls, desk=evidence, member=member)
+        claims = ClaimDesk(validator, member, evidence, tls)
+        validator.heard = claims.hear
+        headers = HeaderWatch(evidence.add)
+        validator.offered = headers.offered
+        follower = _follower(loaded, validator, directory, stack)(tls=tls, claims=claims)
         shell.when_final(follower.note_final)
+        shell.when_final(headers.note_final)
         metrics.watch(validator)
         figures = MetricsServer(metrics, config.metrics.host, config.metrics.port) if config.metrics.enabled else None
         if figures is not None:
@@ -152,7 +160,9 @@ async def _run(loaded: LoadedValidator, announce: Callable[[NodeAddress], None],
         note_address(directory.path, address)
         _log.info("validator_ready", port=port, metrics_port=address.metrics_port, height=validator.height)
         announce(address)
-        await _until_ended(shell, (syncing.run(), evidence.run(), follower.run()), stopping)
+        first_run = FirstRun(validator, tls, config.peers)
+        others = (syncing.run(), evidence.run(), claims.run(), follower.run(), first_run.run())
+        await _until_ended(shell, others, stopping)
         _log.info("validator_stopping", height=validator.height)
 
 
@@ -194,7 +204,7 @@ def _follower(
         if name not in known:
             raise ConfigError("follow.domains", f"there is no domain {name!r}", f"name one of {', '.join(known)}")
     path = loaded.resolve(follow.nodes)
-    nodes = NodeBook(path, tuple(node_entries(path, genesis)) if follow.domains else ())
+    nodes = NodeBook(path, tuple(node_entries(path, genesis)) if follow.domains or path.exists() else ())
     checkpoints = CheckpointStore(directory.checkpoint, suite=genesis.hash_suite)
     stack.callback(checkpoints.close)
     log: LmdbStore | None = None
@@ -257,6 +267,7 @@ def _consensus(loaded: LoadedValidator) -> ConsensusSettings:
             view_ns=times.view_ms * _NS_PER_MS,
             view_ns_max=times.view_max_ms * _NS_PER_MS,
             idle_ns=times.idle_ms * _NS_PER_MS,
+            rest_ns=times.rest_ms * _NS_PER_MS,
             block_interval_ns=times.block_interval_ms * _NS_PER_MS,
         )
     except ValueError as error:

@@ -23,10 +23,10 @@ from clearspan.service.access import AccessList
 from clearspan.service.calls import Call, CallGuard, parse
 from clearspan.service.listener import Listener
 from clearspan.service.peers import PeerTable
-from clearspan.service.requests import check_version
+from clearspan.service.requests import check_version, count_of
 from clearspan.status import STREAM_IDLE, CallRefused, refuse
 from clearspan.validator.standing import status_of
-from engine.relay_block import RelayRecord
+from engine.relay_block import PREIMAGE_BYTES, RelayRecord, reveal_record
 from engine.types import RelayRecordType
 from native.codes import ResultCode
 from relay.archive import answer
@@ -45,10 +45,18 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-__all__ = ["RELAY_SERVICE", "RelayServer"]
+__all__ = ["RELAY_SERVICE", "REVEALS_AT_ONCE_MAX", "RelayServer"]
+
+REVEALS_AT_ONCE_MAX: Final = 4_096
+"""Reveals of one call: twice what one peer may have waiting."""
+# The preimage waits for a block here, or stands in one.
+_STANDS: Final = frozenset({"known", "reveal_known"})
 
 RELAY_SERVICE: Final = relay_pb2.DESCRIPTOR.services_by_name["Relay"].full_name
 _LINGER_S: Final = 0.2
+_OFFERS_AT_ONCE_MAX: Final = 256
+_OFFERS_A_HEIGHT_MAX: Final = 1
+_OFFERS_HELD_S: Final = 0.25
 _HEIGHT_MAX: Final = 2**64 - 1
 _log = structlog.get_logger("clearspan.validator")
 
@@ -113,7 +121,9 @@ class RelayServer:
                 RelayRpc.BLOCKS: grpc.unary_stream_rpc_method_handler(self._blocks),
                 RelayRpc.SYNC: self._unary(RelayRpc.SYNC, self._sync),
                 RelayRpc.OFFER: self._unary(RelayRpc.OFFER, self._offer),
+                RelayRpc.OFFERS: grpc.stream_stream_rpc_method_handler(self._offers),
                 RelayRpc.SUBMIT: self._unary(RelayRpc.SUBMIT, self._submit),
+                RelayRpc.SUBMIT_MANY: self._unary(RelayRpc.SUBMIT_MANY, self._submit_many),
                 RelayRpc.GET_STATUS: self._unary(RelayRpc.GET_STATUS, self._get_status),
             }
         )
@@ -170,12 +180,12 @@ class RelayServer:
         shell = self._validator.shell
         pace = self._paces.setdefault(key, _Pace(self._peers.messages_per_s_max, self._peers.bytes_per_s_max))
         while (envelope := await self._envelope(call)) is not None:
-            message = envelope.message
-            if len(message) > MESSAGE_BYTES_MAX:
-                raise refuse(ResultCode.BATCH_TOO_LARGE, f"a message of {len(message)} bytes")
-            await pace.wait(len(message))
-            while not shell.deliver(key, message):
-                await shell.inbox.wait_for_room(key)
+            for message in (envelope.message, *envelope.more):
+                if len(message) > MESSAGE_BYTES_MAX:
+                    raise refuse(ResultCode.BATCH_TOO_LARGE, f"a message of {len(message)} bytes")
+                await pace.wait(len(message))
+                while not shell.deliver(key, message):
+                    await shell.inbox.wait_for_room(key)
 
     async def _envelope(self, call: Call) -> relay_pb2.Envelope | None:
         content = await call.context.read()
@@ -204,7 +214,32 @@ class RelayServer:
         offer = HeaderOffer.decode(request.offer)
         header = offer.signed.header
         call.notes.update(shard=header.shard, height=header.height)
-        return await self._into_pool(call.peer, offer)
+        return (await self._into_pool(call.peer, offer)).SerializeToString()
+
+    async def _offers(self, _: object, context: Context) -> None:
+        await self._guard.run(RelayRpc.OFFERS, context, self._take_offers, stream=True)
+
+    async def _take_offers(self, call: Call) -> None:
+        """Take headers for as long as their node lives; it waits for the answers before it offers more.
+
+        After the first of a height the answer waits for the next one: by then the node has newer headers, not more.
+        """
+        height = taken = 0
+        while (content := await call.context.read()) is not EOF:
+            request = parse(relay_pb2.OffersRequest, content)
+            check_version(request.version)
+            if not 1 <= len(request.offers) <= _OFFERS_AT_ONCE_MAX:
+                raise refuse(ResultCode.BATCH_MALFORMED, f"1 to {_OFFERS_AT_ONCE_MAX} offers at once")
+            offers = [HeaderOffer.decode(each) for each in request.offers]
+            answers = await asyncio.gather(*(self._into_pool(call.peer, each) for each in offers))
+            before, height = height, self._validator.height
+            taken = taken + 1 if height == before else 1
+            if taken > _OFFERS_A_HEIGHT_MAX:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_OFFERS_HELD_S):
+                        await self._validator.shell.grown(height)
+            async with _deadline(self._limits.stream_write_ms):
+                await call.context.write(relay_pb2.OffersReply(answers=answers).SerializeToString())
 
     async def _submit(self, call: Call, content: bytes) -> bytes:
         """Take any other record."""
@@ -214,15 +249,44 @@ class RelayServer:
         if used != len(request.record):
             raise refuse(ResultCode.BATCH_MALFORMED, f"{len(request.record) - used} bytes after the record")
         call.notes["type"] = RelayRecordType(record.type).name
-        return await self._into_pool(call.peer, record)
+        if record.type is RelayRecordType.EVIDENCE:
+            record.check()
+            self._validator.heard(record)
+        return (await self._into_pool(call.peer, record)).SerializeToString()
 
-    async def _into_pool(self, peer: Peer, item: HeaderOffer | RelayRecord) -> bytes:
+    async def _submit_many(self, call: Call, content: bytes) -> bytes:
+        """Take reveals; what one of them is refused for is no reason against the others."""
+        request = parse(relay_pb2.SubmitManyRequest, content)
+        check_version(request.version)
+        preimages = request.preimages
+        count = count_of(preimages, PREIMAGE_BYTES, "preimages", REVEALS_AT_ONCE_MAX)
+        call.notes["count"] = count
+        validator, source = self._validator, call.peer.spki
+        reasons: dict[str, int] = {}
+        taken, indexes = bytearray(count), bytearray(count)
+        offers = [
+            validator.shell.offer(reveal_record(preimages[at : at + PREIMAGE_BYTES]), source)
+            for at in range(0, len(preimages), PREIMAGE_BYTES)
+        ]
+        for place, offered in enumerate(await asyncio.gather(*offers)):
+            if offered.taken or offered.reason in _STANDS:
+                taken[place] = 1 if offered.taken else 2
+            else:
+                indexes[place] = reasons.setdefault(offered.reason, len(reasons) + 1)
+        return relay_pb2.SubmitManyReply(
+            taken=bytes(taken), reasons=list(reasons), reason_index=bytes(indexes), height=validator.height
+        ).SerializeToString()
+
+    async def _into_pool(self, peer: Peer, item: HeaderOffer | RelayRecord) -> relay_pb2.OfferReply:
         validator = self._validator
         try:
             offered = await validator.shell.offer(item, peer.spki)
+            taken, reason = offered.taken, offered.reason
         except BlockRefused as error:
-            return _reply(taken=False, reason=error.reason, height=validator.height)
-        return _reply(taken=offered.taken, reason=offered.reason, height=validator.height)
+            taken, reason = False, error.reason
+        if isinstance(item, HeaderOffer):
+            validator.offered(item.signed, reason)
+        return _reply(taken=taken, reason=reason, height=validator.height)
 
     async def _blocks(self, content: bytes, context: Context) -> None:
         def body(call: Call) -> Awaitable[None]:
@@ -254,8 +318,9 @@ class RelayServer:
                 return
 
     async def _get_status(self, call: Call, content: bytes) -> bytes:  # noqa: ARG002 - the table's shape
-        check_version(parse(relay_pb2.RelayStatusRequest, content).version)
-        return status_of(self._validator).SerializeToString()
+        request = parse(relay_pb2.RelayStatusRequest, content)
+        check_version(request.version)
+        return status_of(self._validator, governance=request.governance).SerializeToString()
 
 
 @contextlib.asynccontextmanager
@@ -267,8 +332,8 @@ async def _deadline(milliseconds: int) -> Any:
         raise CallRefused(STREAM_IDLE) from error
 
 
-def _reply(*, taken: bool, reason: str, height: int) -> bytes:
-    return relay_pb2.OfferReply(taken=taken, reason=reason, height=height).SerializeToString()
+def _reply(*, taken: bool, reason: str, height: int) -> relay_pb2.OfferReply:
+    return relay_pb2.OfferReply(taken=taken, reason=reason, height=height)
 
 
 def _final_block(entry: BookEntry) -> relay_pb2.FinalBlock:

@@ -123,6 +123,7 @@ class ValidatorShell:
         self._grown = asyncio.Event()
         self._offers: deque[_Offer] = deque()
         self._adoptions: deque[_Adoption] = deque()
+        self._floor: int | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="validator-books")
         self._on_behind: list[Callable[[Behind], None]] = []
         self._on_final: list[Callable[[RelayBlock, Certificate, State], Awaitable[None]]] = []
@@ -172,6 +173,11 @@ class ValidatorShell:
         self._adoptions.append(_Adoption(state, block, certificate, done))
         self._wake.set()
         await done
+
+    def know_floor(self, floor: int) -> None:
+        """Let the core sign above a height: nothing that it forgot is later (``clearspan.validator.first_run``)."""
+        self._floor = floor
+        self._wake.set()
 
     def note_followed(self, shard: int, height: int, header_hash: bytes, *, held: bool) -> None:
         """Tell the core what this validator has re-executed."""
@@ -242,6 +248,10 @@ class ValidatorShell:
         if self._adoptions:
             await self._adopt(self._adoptions.popleft())
             return True
+        if self._floor is not None:
+            floor, self._floor = self._floor, None
+            await self._perform(self.core.know_floor(floor, self.now))
+            return True
         taken = self.inbox.take()
         if taken is not None:
             public_key, message = taken
@@ -272,7 +282,7 @@ class ValidatorShell:
 
     async def _sleep(self) -> None:
         self._wake.clear()
-        if self._offers or self._adoptions:
+        if self._offers or self._adoptions or self._floor is not None:
             return
         wake = self.core.next_wake
         timeout = None if wake >= NEVER else max(0, wake - self.now) / _NS_PER_S

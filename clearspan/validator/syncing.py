@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from relay.actions import Behind
     from relay.sync import SyncAction
 
-__all__ = ["Syncing", "highest_elsewhere"]
+__all__ = ["Syncing", "ask_status", "highest_elsewhere"]
 
 SYNC_PATH: Final = "/relay.v1.Relay/Sync"
 _CALL_S: Final = 5.0
@@ -105,30 +105,32 @@ class Syncing:
             await run.go()
 
 
+async def ask_status(target: str, genesis_hash: bytes, tls: TlsFiles, options: Sequence[tuple[str, int]]) -> int | None:
+    """Return the final height that a validator says it has, None where it does not answer at once: its word only."""
+    question = SyncRequest(1, Wanted.STATUS).encode(genesis_hash)
+    async with grpc.aio.secure_channel(target, channel_credentials(tls), options=options) as channel:
+        call: Any = channel.unary_unary(
+            SYNC_PATH,
+            request_serializer=relay_pb2.SyncQuestion.SerializeToString,
+            response_deserializer=relay_pb2.SyncAnswer.FromString,
+        )
+        try:
+            request = relay_pb2.SyncQuestion(version=PROTOCOL_VERSION, question=question)
+            reply = decode_reply((await call(request, timeout=_STATUS_S)).answer, genesis_hash)
+        except (grpc.aio.AioRpcError, EncodingError):
+            return None
+        return reply.height if isinstance(reply, SyncStatus) else None
+
+
 async def highest_elsewhere(
     book: AddressBook, own_key: bytes, genesis_hash: bytes, tls: TlsFiles, settings: PeersSection
 ) -> int:
     """Return the highest final height that any peer who answers at once says it has, 0 when none does: words only."""
-    question = SyncRequest(1, Wanted.STATUS).encode(genesis_hash)
     options = channel_options(settings)
-
-    async def ask(target: str) -> int:
-        async with grpc.aio.secure_channel(target, channel_credentials(tls), options=options) as channel:
-            call: Any = channel.unary_unary(
-                SYNC_PATH,
-                request_serializer=relay_pb2.SyncQuestion.SerializeToString,
-                response_deserializer=relay_pb2.SyncAnswer.FromString,
-            )
-            try:
-                request = relay_pb2.SyncQuestion(version=PROTOCOL_VERSION, question=question)
-                reply = decode_reply((await call(request, timeout=_STATUS_S)).answer, genesis_hash)
-            except (grpc.aio.AioRpcError, EncodingError):
-                return 0
-            return reply.height if isinstance(reply, SyncStatus) else 0
-
     keys = [entry.public_key for entry in book.entries if entry.public_key != own_key]
     targets = [target for key in keys if (target := book.target(key)) is not None]
-    return max(await asyncio.gather(*(ask(target) for target in targets)), default=0)
+    said = await asyncio.gather(*(ask_status(target, genesis_hash, tls, options) for target in targets))
+    return max((each for each in said if each is not None), default=0)
 
 
 class _Run:

@@ -116,12 +116,12 @@ class FakeLine:
         self.dead = False
         self.asked: list[int] = []
 
-    async def offer(self, offer: bytes) -> OfferAnswer:
+    async def offer(self, offers) -> list[OfferAnswer]:
         if self.dead:
             raise LineLost(self.name, "dead")
-        decoded = HeaderOffer.decode(offer)
-        self.offered.append(decoded)
-        return self.relay.offer(decoded)
+        decoded = [HeaderOffer.decode(each) for each in offers]
+        self.offered += decoded
+        return [self.relay.offer(each) for each in decoded]
 
     async def submit(self, record: bytes) -> OfferAnswer:
         if self.dead:

@@ -261,6 +261,17 @@ def test_slot_maps_and_corridors_are_versioned(world: World) -> None:
         Corridor.decode(replace(corridor, document=bytes(16_385)).encode())
 
 
+def test_corridors_are_bounded(world: World) -> None:
+    """RELAY-34: 256 stand, each in its newest version; one more is refused, a new version of one is not."""
+    made = [Corridor(number.to_bytes(16, "little"), 1, 9_000, b"") for number in range(257)]
+    for at in range(0, 256, 16):
+        world.step(*(world.approved(corridor_record, each) for each in made[at : at + 16]))
+    assert len(world.state.corridors) == 256
+    assert refused(world, world.approved(corridor_record, made[256])) == "governance_corridors_full"
+    world.step(world.approved(corridor_record, replace(made[0], version=2)))
+    assert len(world.state.corridors) == 256 and world.state.corridors[made[0].id].version == 2
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from clearspan.relay_link.errors import LineLost
+from clearspan.relay_link.lines import OfferAnswer
+from clearspan.relay_link.offering import OFFERS_AT_ONCE_MAX, Offering
 from clearspan.simulation.world import World
 from clearspan.verifier.offline import read_trust, verify_receipt
 from engine.codes import ResultCode
@@ -298,7 +301,7 @@ def test_what_voters_said_is_also_read_from_the_next_block(tmp_path: Path, world
         await linked.start()
         await linked.faulty.enrol()
         decided, _ = await settled(linked)
-        await linked.final()
+        assert await linked.desk.receipt(decided[0][0], ReceiptForm.PAYER, wait_s=20)
         relay.agree()
         data = await linked.desk.receipt(decided[0][0], ReceiptForm.PAYER, wait_s=20, verified=True)
         found = decode_receipt(data).verify(1, world.genesis.hash, ValidatorSet.of_genesis(world.genesis))
@@ -377,5 +380,48 @@ def test_without_validators_the_node_settles_all_the_same(tmp_path: Path, world:
         assert await linked.desk.receipt(decided[0][0], ReceiptForm.PAYER, wait_s=0.05) is None
         assert linked.link.standing.height == 0
         await linked.stop()
+
+    run(scenario())
+
+
+class SlowLine:
+    """A validator that answers when it is let."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self.answers: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def offer(self, offers) -> list[OfferAnswer]:
+        self.asked.put_nowait(list(offers))
+        if not await self.answers.get():
+            raise LineLost(self.name, "gone")
+        return [OfferAnswer(taken=True, reason="", height=7)] * len(offers)
+
+
+def test_only_the_newest_headers_wait_for_a_slow_validator() -> None:
+    """While an answer is due nothing more is sent; then the newest of each shard, together, within a message's bound."""
+
+    async def scenario() -> None:
+        line, heard = SlowLine(), []
+        offering = Offering(line, lambda *answer: heard.append(answer))
+        offering.put(1, b"first")
+        assert await line.asked.get() == [b"first"]
+        for number in range(3):
+            offering.put(1, b"of shard 1, %d" % number)
+            offering.put(2, b"of shard 2, %d" % number)
+        assert line.asked.empty()
+        line.answers.put_nowait(True)
+        assert sorted(await line.asked.get()) == [b"of shard 1, 2", b"of shard 2, 2"]
+        assert heard == [("slow", "taken", 7)]
+        for shard in range(OFFERS_AT_ONCE_MAX + 1):
+            offering.put(shard, b"last")
+        line.answers.put_nowait(False)
+        assert len(await line.asked.get()) == OFFERS_AT_ONCE_MAX
+        assert heard[1] == ("slow", "lost", 0)
+        line.answers.put_nowait(True)
+        assert len(await line.asked.get()) == 1
+        offering.task.cancel()
 
     run(scenario())

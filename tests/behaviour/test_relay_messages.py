@@ -25,7 +25,7 @@ from relay.messages import (
     decode_message,
 )
 from relay.pacemaker import NEVER, Pacemaker, RateLimit, view_ns
-from relay.round import distinct
+from relay.tally import distinct
 from relay.timeouts import Timeout, TimeoutCertificate, TimeoutSigner
 from tests.behaviour.relay_doubles import GENESIS_HASH, MS, SUITE, Hands, Solo, validator_set
 

@@ -49,6 +49,16 @@ class Watch:
         return min(heights)
 
 
+async def signs(validators: Validators, participant: int) -> None:
+    """Wait until a validator may vote again: one that lost its memory, or never had any, first asks the others."""
+    async with asyncio.timeout(QUORUM_BACK_S):
+        while True:
+            async with relay_client(validators, participant) as client:
+                if (await client.status()).may_sign:
+                    return
+            await asyncio.sleep(0.05)
+
+
 async def advances(validators: Validators, participant: int, blocks: int, patience_s: float) -> float:
     """Wait for more blocks at a validator; return the seconds it took."""
     return await reaches(validators, participant, await height_of(validators, participant) + blocks, patience_s)
@@ -59,6 +69,44 @@ def validators(tmp_path, request):
     network = small_network(tmp_path / "network", validators=request.param)
     with Validators(network) as running:
         yield running
+
+
+@pytest.mark.timeout(120)
+def test_the_core_of_it_with_four(tmp_path):
+    """What runs every time, within a minute: one killed, one frozen, a quorum frozen, all killed; nothing is undone."""
+    with Validators(small_network(tmp_path / "network")) as validators:
+        first, second, third, fourth = validators.participants
+
+        async def work() -> None:
+            watch = Watch(validators)
+            await advances(validators, first, 2, ONE_GONE_S * 3)
+            await asyncio.to_thread(validators.kill, fourth)
+            took = await advances(validators, first, 3, ONE_GONE_S * 3)
+            assert took < ONE_GONE_S, f"{took:.1f} s for three blocks without {fourth}"
+            validators.restart(fourth)
+            await reaches(validators, fourth, await height_of(validators, first), QUORUM_BACK_S)
+            await signs(validators, fourth)
+            validators.send_signal(third, signal.SIGSTOP)
+            await advances(validators, first, 5, ONE_GONE_S * 5)
+            validators.send_signal(second, signal.SIGSTOP)
+            await asyncio.sleep(1)
+            height = await height_of(validators, first)
+            await asyncio.sleep(2)
+            assert await height_of(validators, first) == height, "two of four are no quorum"
+            for each in (second, third):
+                validators.send_signal(each, signal.SIGCONT)
+            took = await advances(validators, first, 3, QUORUM_BACK_S * 2)
+            assert took < QUORUM_BACK_S, f"{took:.1f} s until a quorum that was frozen agreed again"
+            await reaches(validators, third, height, QUORUM_BACK_S)
+            before = await watch.look()
+            for each in validators.participants:
+                validators.kill(each)
+            validators.start()
+            took = await reaches(validators, first, before + 3, QUORUM_BACK_S * 2)
+            assert took < QUORUM_BACK_S, f"{took:.1f} s until all that were killed agreed again"
+            await watch.look()
+
+        asyncio.run(work())
 
 
 @pytest.mark.nightly
@@ -74,6 +122,8 @@ def test_each_is_killed_in_turn(validators):
             assert took < ONE_GONE_S, f"{took:.1f} s for three blocks without {victim}"
             validators.restart(victim)
             await reaches(validators, victim, await height_of(validators, other), QUORUM_BACK_S)
+            # The next one dies only then: two that cannot vote are more than may be missing.
+            await signs(validators, victim)
         await watch.look()
 
     asyncio.run(work())

@@ -29,7 +29,7 @@ from relay.v1 import relay_pb2
 from tests.e2e.relay_support import Following, height_of, reaches, relay_client, shard_chain, tls_of
 from tests.e2e.support import small_network
 
-SHARD = 256
+SHARD, FORKED = 256, 257
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,38 @@ def test_an_offered_header_is_anchored(validators, chain):
     assert (again.taken, again.reason) == (False, "header_height")
 
 
+def test_two_headers_of_one_height_suspend_their_shard(validators):
+    """An operator that tells one half of the validators this and the other half that convicts itself by two signatures."""
+    one, other = shard_chain(validators.network, FORKED), shard_chain(validators.network, FORKED)
+    one.seal()
+    other.seal(account_count=5)
+    halves = validators.participants[:2], validators.participants[2:]
+
+    async def work() -> str:
+        for half, chain in zip(halves, (one, other), strict=True):
+            for participant in half:
+                async with relay_client(validators, participant, "operator-cny") as client:
+                    await client.offer(chain.offer())
+        async with relay_client(validators, validators.participants[0]) as client, asyncio.timeout(20):
+            while True:
+                shards = (await client.status()).shards
+                if standing := next(each.standing for each in shards if each.shard == FORKED):
+                    return standing
+                await asyncio.sleep(0.05)
+
+    assert asyncio.run(work()) == "suspended"
+
+
 def test_status_tells_peers_and_shards(validators):
     """Each validator is connected to the three others and signs."""
 
     async def work():
-        async with relay_client(validators, validators.participants[2]) as client:
-            return await client.status()
+        async with relay_client(validators, validators.participants[2]) as client, asyncio.timeout(20):
+            while True:
+                status = await client.status()
+                if all(peer.connected for peer in status.peers):
+                    return status
+                await asyncio.sleep(0.05)
 
     status = asyncio.run(work())
     assert (status.set_id, status.index, status.may_sign, status.behind) == (1, 2, True, False)
@@ -156,7 +182,8 @@ def test_figures_of_a_validator(validators):
     port = validators.address(validators.participants[0]).metrics_port
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:  # noqa: S310
         text = answer.read().decode()
-    for name in ("views_total", "timeouts_total", "certificate_seconds_bucket", "peer_queued_bytes", "final_height"):
+    names = ("views_total", "timeouts_total", "certificate_seconds_bucket", "peer_queued_bytes", "final_height")
+    for name in (*names, "shard_standing"):
         assert f"clearspan_relay_{name}" in text, name
 
 
