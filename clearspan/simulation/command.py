@@ -1,4 +1,4 @@
-"""``clearspan simulate``: runs of simulated domains and relay networks from seeds, and what they reached."""
+"""``clearspan simulate``: runs of simulated domains, relay networks and swaps from seeds, and what they reached."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from clearspan.simulation.bridge import BridgeSimulationFailed, BridgeTally, simulate_bridge
 from clearspan.simulation.relay import RelaySimulationFailed, Tally, simulate_relay
 from clearspan.simulation.shards import FAULTS, REACHED, SimulationFailed, simulate_shards
 
@@ -34,12 +35,16 @@ def _seeds(context: click.Context, parameter: click.Parameter, text: str) -> ran
 
 @click.command("simulate")
 @click.option(
-    "--part", type=click.Choice(["shards", "relay", "all"]), default="all", show_default=True, help="What to run."
+    "--part",
+    type=click.Choice(["shards", "relay", "bridge", "all"]),
+    default="all",
+    show_default=True,
+    help="What to run.",
 )
 @click.option("--seeds", callback=_seeds, default="0:200", show_default=True, help="Seeds, first:last (last excluded).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each part.")
 def command(part: str, seeds: range, *, as_json: bool) -> None:
-    """Simulate domains and relays under faults from seeds; a failing seed prints the line that shows it again."""
+    """Simulate domains, relays and swaps under faults; a failing seed prints the line that shows it again."""
     parts = _PARTS if part == "all" else (part,)
     results = [_RUNS[name](seeds, as_json) for name in parts]
     if any(result["failed"] for result in results):
@@ -122,6 +127,37 @@ def _relay(seeds: range, as_json: bool) -> dict[str, Any]:
     return _tell(result, lines, failed, as_json)
 
 
+def _bridge(seeds: range, as_json: bool) -> dict[str, Any]:
+    tally = BridgeTally()
+    failed: BridgeSimulationFailed | None = None
+    for seed in seeds:
+        try:
+            tally.add(simulate_bridge(seed))
+        except BridgeSimulationFailed as error:
+            failed = error
+            break
+        _progress(f"seed {seed}: {tally.swaps} swaps, {tally.steps} steps", tally.seeds, as_json)
+    result = {
+        "part": "bridge",
+        "seeds": [seeds.start, seeds.stop],
+        "passed": tally.seeds,
+        "failed": None if failed is None else {"seed": failed.seed, "ns": failed.instant, "what": failed.what},
+        "swaps": tally.swaps,
+        "steps": tally.steps,
+        "checks": tally.checks,
+        "reached": dict(sorted(tally.reached.items())),
+        "refusals": dict(sorted(tally.refusals.items())),
+        "unreached": tally.unreached,
+    }
+    lines = [
+        f"{tally.seeds} of {len(seeds)} seeds passed: {tally.swaps} swaps, {tally.steps} steps, {tally.checks} checks",
+        "reached in so many seeds: " + _counted(tally.reached),
+        "refusals: " + _counted(tally.refusals),
+        "unreached: " + (", ".join(tally.unreached) or "nothing"),
+    ]
+    return _tell(result, lines, failed, as_json)
+
+
 def _progress(text: str, done: int, as_json: bool) -> None:
     if as_json:
         return
@@ -146,5 +182,9 @@ def _tell(result: dict[str, Any], lines: list[str], failed: AssertionError | Non
     return result
 
 
-_RUNS: Final[dict[str, Callable[[range, bool], dict[str, Any]]]] = {"shards": _shards, "relay": _relay}
+_RUNS: Final[dict[str, Callable[[range, bool], dict[str, Any]]]] = {
+    "shards": _shards,
+    "relay": _relay,
+    "bridge": _bridge,
+}
 _PARTS: Final = tuple(_RUNS)

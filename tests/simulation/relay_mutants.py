@@ -31,8 +31,10 @@ from relay.round import Round
 from relay.signing import Signer
 from relay.tally import TimeoutTally, VoteTally
 from relay.timeouts import TimeoutCertificate
+from relay.transcript import Transcript
 from relay.view_change import ViewChange
 from relay.vote_record import VoteRecord
+from relay.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +81,24 @@ def votes_are_written_late(put: Set) -> None:
     put(Desk, "take", late)
 
 
+def commits_do_not_lock(put: Set) -> None:
+    write = Signer._write
+
+    def loose(self, record, actions):
+        write(self, replace(record, lock_view_plus_one=0, lock_hash=bytes(32)), actions)
+
+    put(Signer, "_write", loose)
+
+
+def a_restart_forgets_the_certificate(put: Set) -> None:
+    opened = VoteRecord.opened.__func__
+
+    def loose(cls, data, generation, restored=False):
+        return replace(opened(cls, data, generation, restored=restored), high=None, entered=None)
+
+    put(VoteRecord, "opened", classmethod(loose))
+
+
 def any_vote_in_any_view(put: Set) -> None:
     put(VoteRecord, "may_vote", lambda self, phase, view: True)
 
@@ -95,6 +115,21 @@ def timeouts_deny(put: Set) -> None:
         "give_up",
         lambda self, view, standing, actions: give_up(self, view, replace(standing, high=None), actions),
     )
+
+
+def timeout_certificates_are_believed(put: Set) -> None:
+    certificate = Checker.certificate
+
+    def loose(self, validators, shown):
+        if not isinstance(shown, TimeoutCertificate):
+            certificate(self, validators, shown)
+
+    put(Checker, "certificate", loose)
+
+
+def transcripts_without_timeouts(put: Set) -> None:
+    transcript = Witness.transcript
+    put(Witness, "transcript", lambda self: Transcript(transcript(self).certificates, ()))
 
 
 def guilt_is_believed(put: Set) -> None:
@@ -123,6 +158,10 @@ def forks_of_shards_are_believed(put: Set) -> None:
 
 def governance_without_approvals(put: Set) -> None:
     put(Governed, "demand_quorum", lambda self, *args: 0)
+
+
+def parents_are_not_checked(put: Set) -> None:
+    put(relay.state.RelayState, "check_place", lambda self, block: None)
 
 
 def headers_without_continuity(put: Set) -> None:
@@ -250,6 +289,10 @@ def timeouts_are_not_checked(put: Set) -> None:
 # Those that stop it instead.
 
 
+def leaders_never_change(put: Set) -> None:
+    put(Round, "leader", lambda self, view: self.order[0])
+
+
 def timeouts_are_said_once(put: Set) -> None:
     put(ViewChange, "repeat", lambda self: setattr(self.desk.pacemaker, "repeat", 1 << 64))
 
@@ -285,13 +328,18 @@ SAFETY = (
     neither_lock_nor_timeouts,
     votes_are_not_written,
     votes_are_written_late,
+    commits_do_not_lock,
+    a_restart_forgets_the_certificate,
     any_vote_in_any_view,
     votes_after_giving_up,
     timeouts_deny,
+    timeout_certificates_are_believed,
+    transcripts_without_timeouts,
     guilt_is_believed,
     guilt_without_signatures,
     forks_of_shards_are_believed,
     governance_without_approvals,
+    parents_are_not_checked,
     headers_without_continuity,
     headers_without_signatures,
     effects_before_causes,
@@ -312,12 +360,51 @@ SAFETY = (
     timeouts_are_not_checked,
 )
 LIVENESS = (
+    leaders_never_change,
     timeouts_are_said_once,
     laggards_are_not_helped,
     missing_blocks_are_not_asked_for,
     clocks_never_step_back,
     behind_is_not_told,
 )
+
+
+MADE_UP_FOR = (
+    chunks_are_believed,
+    missing_blocks_are_not_asked_for,
+    clocks_never_step_back,
+    behind_is_not_told,
+)
+"""Those that networks come through because something else makes up for them; MUTATIONS.md names the tests that see them."""
+
+QUICK = (
+    quorum_is_half,
+    quorum_is_two_thirds_reached,
+    lock_is_ignored,
+    neither_lock_nor_timeouts,
+    votes_are_not_written,
+    votes_are_written_late,
+    commits_do_not_lock,
+    a_restart_forgets_the_certificate,
+    any_vote_in_any_view,
+    votes_after_giving_up,
+    timeouts_deny,
+    guilt_is_believed,
+    headers_without_signatures,
+    effects_before_causes,
+    every_statement_verifies,
+    relay_time_is_the_latest,
+    signers_count_twice,
+    certificates_are_believed,
+    certificates_of_any_set,
+    any_phase_commits,
+    anybody_leads,
+    light_clients_believe,
+    leaders_never_change,
+    timeouts_are_said_once,
+    laggards_are_not_helped,
+)
+"""Those that are seen within a few seeds: every run of the tests asks for them."""
 
 
 @contextlib.contextmanager

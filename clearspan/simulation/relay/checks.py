@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from engine.evidence import ConflictingVotes
 from engine.refusals import EncodingError, ProofRefused
 from engine.types import VotePhase
+from engine.validators import VOTE_BYTES, Vote
 from relay.blame import verify_guilt
 from relay.errors import PASSING_REASONS, BlameRefused
 from relay.messages import Proposal, TimeoutMessage, VoteMessage, decode_message
@@ -19,8 +20,7 @@ from relay.timeouts import TimeoutCertificate
 
 if TYPE_CHECKING:
     from clearspan.simulation.relay.disk import Entry
-    from clearspan.simulation.relay.node import Node
-    from clearspan.simulation.relay.scene import Scene
+    from clearspan.simulation.relay.stage import Actor, Stage
     from engine.validators import Certificate, ValidatorSet
     from relay.actions import Finalized, ForkSeen, Refused
     from relay.blame import GuiltProof
@@ -42,6 +42,8 @@ _KIND_OFFSET: Final = 6
 # In a vote record (AGREE-11): set, height, lock view plus one, lock hash.
 _LOCK: Final = struct.Struct("<QQQ32s")
 _LOCK_OFFSET: Final = 24
+_LENGTH: Final = struct.Struct("<I")
+_PARTS_OFFSET: Final = 84
 
 
 class RelaySimulationFailed(AssertionError):  # noqa: N818 - a verdict, not an error of the program
@@ -53,6 +55,15 @@ class RelaySimulationFailed(AssertionError):  # noqa: N818 - a verdict, not an e
         self.seed = seed
         self.instant = instant
         self.what = what
+
+
+def _commit_in(record: bytes) -> Vote | None:
+    """Return the last vote to commit in a vote record."""
+    at = _PARTS_OFFSET
+    for _ in range(2):
+        at += _LENGTH.size + _LENGTH.unpack_from(record, at)[0]
+    (length,) = _LENGTH.unpack_from(record, at)
+    return Vote.decode(record[at + _LENGTH.size :][:VOTE_BYTES]) if length else None
 
 
 def holds_quorum(certificate: Certificate, validators: ValidatorSet) -> bool:
@@ -68,13 +79,13 @@ def holds_quorum(certificate: Certificate, validators: ValidatorSet) -> bool:
 class Checks:
     """One run's judge. ``chain`` is the first final entry of each height; ``forks`` heights with two, if liars may."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Stage) -> None:
         self.scene = scene
         self.chain: dict[int, Entry] = {}
         self.forks: list[int] = []
         self.by_node: dict[int, dict[int, Entry]] = {}
-        self.refusing: Node | None = None
-        self.clock_max = 0
+        self.refusing: Actor | None = None
+        self.clock_max = scene.parties.base.time
         self.noted: set[tuple[int, int, bytes]] = set()
         self._votes: dict[tuple[bytes, int, int, int, int], bytes] = {}
         self._last: dict[tuple[bytes, int, int], tuple[int, int]] = {}
@@ -90,7 +101,7 @@ class Checks:
 
     # What is signed.
 
-    def signed(self, node: Node, data: bytes) -> None:
+    def signed(self, node: Actor, data: bytes) -> None:
         """Hold a message of an honest member against all that it ever signed, over all its lives."""
         if data[_KIND_OFFSET] > 5:
             return
@@ -102,23 +113,31 @@ class Checks:
         elif isinstance(message, TimeoutMessage):
             self._timeout(node, message)
 
-    def written(self, node: Node, record: bytes) -> None:
+    def written(self, node: Actor, record: bytes) -> None:
         """Read the lock out of a vote record that an honest member has made durable."""
         set_id, height, lock_view_plus_one, lock_hash = _LOCK.unpack_from(record, _LOCK_OFFSET)
         if lock_view_plus_one and node.honest:
-            self._locks[self._key(node), set_id, height] = lock_view_plus_one - 1, lock_hash
+            self._lock((self._key(node), set_id, height), lock_view_plus_one - 1, lock_hash)
+        commit = _commit_in(record)
+        if commit is not None and node.honest:
+            # A leader sends its own vote to nobody.
+            self._lock((self._key(node), set_id, height), commit.view, commit.block_hash)
 
-    def _durable(self, node: Node, signature: bytes) -> None:
+    def _lock(self, at: tuple[bytes, int, int], view: int, block_hash: bytes) -> None:
+        if view > self._locks.get(at, (-1, b""))[0]:
+            self._locks[at] = view, block_hash
+
+    def _durable(self, node: Actor, signature: bytes) -> None:
         if node.disk.votes is None or signature not in node.disk.votes:
             self.fail(f"member {node.number} sent what is not durable")
 
-    def _key(self, node: Node) -> bytes:
+    def _key(self, node: Actor) -> bytes:
         assert node.core is not None
         member = node.core.desk.signer.member
         assert member is not None
         return member.public_key
 
-    def _vote(self, node: Node, message: Proposal | VoteMessage) -> None:
+    def _vote(self, node: Actor, message: Proposal | VoteMessage) -> None:
         vote, key = message.vote, self._key(node)
         place = (key, vote.set_id, vote.height, vote.view, int(vote.phase))
         before = self._votes.get(place)
@@ -144,8 +163,10 @@ class Checks:
                 later = self._shown.get((vote.set_id, vote.height, vote.block_hash), -1)
                 if later <= lock[0]:
                     self.fail(f"member {node.number} is locked on view {lock[0]} and votes for another block")
-        elif vote.view < voted:
-            self.fail(f"member {node.number} votes to commit in view {vote.view} after {voted}")
+        else:
+            if vote.view < voted:
+                self.fail(f"member {node.number} votes to commit in view {vote.view} after {voted}")
+            self._lock(at, vote.view, vote.block_hash)
         self._last[at] = max(voted, vote.view), gave_up
 
     def _proposed(self, message: Proposal) -> None:
@@ -181,7 +202,7 @@ class Checks:
                 # The core is who has to stand it.
                 return
 
-    def _timeout(self, node: Node, message: TimeoutMessage) -> None:
+    def _timeout(self, node: Actor, message: TimeoutMessage) -> None:
         said, key = message.timeout, self._key(node)
         place = (key, said.set_id, said.height, said.view)
         before = self._timeouts.get(place)
@@ -202,7 +223,7 @@ class Checks:
 
     # What is final.
 
-    def final(self, node: Node, entry: Entry) -> None:
+    def final(self, node: Actor, entry: Entry) -> None:
         """Hold a block that a node has put into its book against everybody else's."""
         if not node.honest:
             return
@@ -221,9 +242,13 @@ class Checks:
         if first is entry:
             self._first(height, entry)
 
+    def read_clocks(self) -> None:
+        """Remember the latest instant that an honest clock has shown; called before one is set, too."""
+        self.clock_max = max([self.clock_max, *(node.now for node in self.scene.nodes if node.honest)])
+
     def _first(self, height: int, entry: Entry) -> None:
         self.scene.report.heights += 1
-        self.clock_max = max([self.clock_max, *(node.now for node in self.scene.nodes if node.honest)])
+        self.read_clocks()
         before = self.chain.get(height - 1)
         time = entry.block.header.time
         if before is not None and time <= before.block.header.time:
@@ -232,7 +257,7 @@ class Checks:
             self.fail(f"relay time of height {height} is beyond every honest clock")
         self.scene.advanced(entry)
 
-    def decided(self, node: Node, action: Finalized) -> None:
+    def decided(self, node: Actor, action: Finalized) -> None:
         """Hold a height that a core made final: certificate and order."""
         state, height = node.disk.state, action.block.header.height
         if not node.honest:
@@ -247,7 +272,7 @@ class Checks:
         if not action.transcript.certificates:
             self.fail(f"height {height} is final without a transcript")
 
-    def adopted(self, node: Node, action: Adopt) -> None:
+    def adopted(self, node: Actor, action: Adopt) -> None:
         """Hold a block that catching up brought: its certificate, by the law and signature by signature."""
         height = action.block.header.height
         validators = node.state.set_at(height)
@@ -259,7 +284,7 @@ class Checks:
         if node.honest and not holds_quorum(action.certificate, validators):
             self.fail(f"member {node.number} adopts height {height} without a quorum")
 
-    def restored(self, node: Node, state: RelayState) -> None:
+    def restored(self, node: Actor, state: RelayState) -> None:
         """Hold a checkpoint's state against the chain."""
         known = self.chain.get(state.height)
         if node.honest and known is not None and known.state.encode() != state.encode():
@@ -267,7 +292,7 @@ class Checks:
 
     # What is found about others.
 
-    def evidence(self, node: Node, proof: GuiltProof) -> None:
+    def evidence(self, node: Actor, proof: GuiltProof) -> None:
         """Demand that a proof of guilt proves it, and names a liar."""
         if not node.honest or node.core is None:
             return
@@ -286,17 +311,17 @@ class Checks:
         kind = "conflicting_votes" if isinstance(proof, ConflictingVotes) else "denied_certificate"
         self.scene.report.state(f"evidence_{kind}")
 
-    def fork_seen(self, node: Node, action: ForkSeen) -> None:
+    def fork_seen(self, node: Actor, action: ForkSeen) -> None:
         """Take the word of a core that it saw a fork."""
         if node.honest and not self.scene.may_fork:
             self.fail(f"member {node.number} saw a fork at height {action.height}")
 
-    def conflict(self, node: Node, action: Conflict) -> None:
+    def conflict(self, node: Actor, action: Conflict) -> None:
         """Take the word of a catch-up that a quorum certified what cannot follow."""
         if node.honest and not self.scene.may_fork:
             self.fail(f"member {node.number} cannot follow height {action.height}: {action.reason}")
 
-    def refused(self, node: Node, action: Refused) -> None:
+    def refused(self, node: Actor, action: Refused) -> None:
         """Count refusals; what the honest send is not refused but for being early or late."""
         report, source = self.scene.report, self.refusing
         if not node.honest:
@@ -312,7 +337,7 @@ class Checks:
         if node.core is not None and action.sender == node.index_of(source):
             self.fail(f"member {node.number} refuses honest member {source.number}: {action.reason}")
 
-    def dropped(self, node: Node, peer: Node, reason: str) -> None:
+    def dropped(self, node: Actor, peer: Actor, reason: str) -> None:
         """Count peers that are dropped in catching up; the honest are dropped for nothing but silence."""
         if not node.honest:
             return
@@ -320,7 +345,7 @@ class Checks:
         if peer.honest and reason not in ("stall", "went_back") and not self.scene.may_fork:
             self.fail(f"member {node.number} drops honest member {peer.number}: {reason}")
 
-    def look(self, node: Node) -> None:
+    def look(self, node: Actor) -> None:
         """See which states the core of a node is in."""
         core = node.core
         if core is None or not node.honest:

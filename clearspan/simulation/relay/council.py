@@ -37,7 +37,8 @@ from relay.checkpoint import CHECKPOINT_HEIGHTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clearspan.simulation.relay.scene import Scene
+    from clearspan.simulation.relay.operators import Operators
+    from clearspan.simulation.relay.stage import Stage
     from engine.governance import Parameter
     from engine.relay_block import RelayRecord
     from engine.validators import ValidatorSet
@@ -63,8 +64,9 @@ class _Task:
 class Council:
     """Puts one thing after another to the relay; ``reveals`` are the preimages that were offered."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Stage, operators: Operators) -> None:
         self.scene = scene
+        self._operators = operators
         self.reveals: list[bytes] = []
         self.set_made: ValidatorSet | None = None
         plan = scene.plan
@@ -111,7 +113,7 @@ class Council:
 
     def _shards(self, state: RelayState) -> None:
         """Claim fraud of shards that lie, and let suspended ones begin again."""
-        for shard, operator in self.scene.operators.of.items():
+        for shard, operator in self._operators.of.items():
             entry = state.shards[shard]
             if entry.suspended and self.scene.chance.random() < 0.5:
                 record = self._resume(state, shard)
@@ -156,7 +158,7 @@ class Council:
         return _Task(name, make, done)
 
     def _resume(self, state: RelayState, shard: int) -> RelayRecord | None:
-        operator, entry = self.scene.operators.of[shard], state.shards[shard]
+        operator, entry = self._operators.of[shard], state.shards[shard]
         if entry.header is None:
             return None
         self._resumed += 1

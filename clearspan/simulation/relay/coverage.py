@@ -11,7 +11,7 @@ from typing import Final
 
 from clearspan.simulation.relay.plan import LIES, RESTORES
 
-__all__ = ["FAULTS", "STATES", "RelayReport", "Tally"]
+__all__ = ["DROPPED", "FAULTS", "REFUSALS", "SIZES", "STATES", "RelayReport", "Tally"]
 
 FAULTS: Final = (
     "loss",
@@ -29,6 +29,8 @@ FAULTS: Final = (
     "crash_all",
     "torn_write",
     "slow_disk",
+    "stopped",
+    "skew",
     "clock_back",
     "clock_jump",
     "clock_rate",
@@ -81,9 +83,39 @@ STATES: Final = (
     "light_followed",
     "fork",
     "fork_blamed",
+    "blamed_conflicting_votes",
+    "blamed_denied_certificate",
     "halted",
 )
 """What the protocol and the chain came through."""
+
+
+REFUSALS: Final = (
+    "certificate_invalid",
+    "certificate_malformed",
+    "certificate_missing",
+    "certificate_overlong",
+    "double_proposal",
+    "double_vote",
+    "forged_signature",
+    "locked",
+    "malformed",
+    "old_height",
+    "old_view",
+    "stale_answer",
+    "statement",
+    "wrong_genesis",
+    "wrong_height",
+    "wrong_phase",
+    "wrong_set",
+)
+"""Reasons for which honest members refuse messages: each guard of the core that lies run into."""
+
+DROPPED: Final = ("stall", "unasked", "wrong_kind", "malformed")
+"""Reasons for which honest members drop peers in catching up."""
+
+SIZES: Final = (4, 7, 10)
+"""How many members networks have."""
 
 
 @dataclass(slots=True)
@@ -148,9 +180,29 @@ class Tally:
         if report.bound_ns:
             self.settled_share_max = max(self.settled_share_max, report.settled_ns / report.bound_ns)
 
+    def join(self, other: Tally) -> None:
+        """Count what other runs reached."""
+        self.seeds += other.seeds
+        self.heights += other.heights
+        self.messages += other.messages
+        self.sizes.update(other.sizes)
+        for mine, its in (
+            (self.faults, other.faults),
+            (self.lies, other.lies),
+            (self.states, other.states),
+            (self.refused, other.refused),
+            (self.dropped, other.dropped),
+        ):
+            mine.update(its)
+        self.settled_ns_max = max(self.settled_ns_max, other.settled_ns_max)
+        self.settled_share_max = max(self.settled_share_max, other.settled_share_max)
+
     @property
     def unreached(self) -> list[str]:
         """The classes that no run reached, by name."""
         missing = [name for name in FAULTS if name not in self.faults]
         missing += [name for name in LIES if name not in self.lies]
-        return missing + [name for name in STATES if name not in self.states]
+        missing += [name for name in STATES if name not in self.states]
+        missing += [f"refused {name}" for name in REFUSALS if name not in self.refused]
+        missing += [f"dropped {name}" for name in DROPPED if name not in self.dropped]
+        return missing + [f"{size} members" for size in SIZES if size not in self.sizes]

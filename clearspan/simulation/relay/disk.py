@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Disk", "Entry"]
 
-_BACKUPS_MAX: Final = 12
+_BACKUPS_MAX: Final = 40
 
 
 @dataclass(frozen=True, slots=True)

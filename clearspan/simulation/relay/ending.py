@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clearspan.simulation.relay.checks import holds_quorum
+from engine.evidence import ConflictingVotes
 from engine.genesis import plain_key
 from engine.governance import BlockKeyChange, governance_message
 from engine.refusals import EncodingError, ProofRefused
@@ -17,9 +18,10 @@ from relay.errors import BlockRefused
 from relay.light import LightClient, RecordProof
 
 if TYPE_CHECKING:
+    from clearspan.simulation.relay.checks import Checks
     from clearspan.simulation.relay.disk import Entry
-    from clearspan.simulation.relay.node import Node
-    from clearspan.simulation.relay.scene import Scene
+    from clearspan.simulation.relay.operators import Operators
+    from clearspan.simulation.relay.stage import Actor, Stage
     from engine.relay_block import RelayRecord
     from relay.state import RelayState
 
@@ -33,20 +35,20 @@ _GOVERNED = (
 )
 
 
-def hold_chain(scene: Scene) -> None:
+def hold_chain(scene: Stage, checks: Checks, operators: Operators) -> None:
     """Demand one chain, one state, true words about shards and members, and light clients that see the same."""
-    state = _replay(scene)
+    state = _replay(scene, checks)
     for node in scene.nodes:
         if node.honest:
-            _hold_node(scene, node)
-    _hold_shards(scene, state)
+            _hold_node(checks, node)
+    _hold_shards(checks, operators, state)
     for node in scene.nodes:
-        _light(scene, node)
+        _light(scene, checks, node)
 
 
-def _replay(scene: Scene) -> RelayState:
+def _replay(scene: Stage, checks: Checks) -> RelayState:
     """Check every final block again from the beginning, with its certificate, by the law and by the rules."""
-    checks, state = scene.checks, scene.parties.base
+    state = scene.parties.base
     for height in sorted(checks.chain):
         entry = checks.chain[height]
         if height != state.height + 1:
@@ -60,8 +62,8 @@ def _replay(scene: Scene) -> RelayState:
         except (BlockRefused, ProofRefused) as error:
             checks.fail(f"height {height} is final and may not be: {error}")
         after = state.after(entry.block, entry.certificate)
-        _hold_verified(scene, state, after, entry)
-        _hold_governance(scene, state, entry)
+        _hold_verified(checks, state, after, entry)
+        _hold_governance(checks, state, entry)
         state = after
         if state.tip_hash != entry.state.tip_hash or state.encode() != entry.state.encode():
             checks.fail(f"the state after height {height} is another one")
@@ -71,7 +73,7 @@ def _replay(scene: Scene) -> RelayState:
     return state
 
 
-def _hold_verified(scene: Scene, before: RelayState, after: RelayState, entry: Entry) -> None:
+def _hold_verified(checks: Checks, before: RelayState, after: RelayState, entry: Entry) -> None:
     """Demand that a height became verified only where an honest follower executed that very header."""
     for shard, its in after.shards.items():
         earlier = before.shards[shard]
@@ -79,13 +81,11 @@ def _hold_verified(scene: Scene, before: RelayState, after: RelayState, entry: E
             continue
         anchored = earlier.header
         known = None if anchored is None else (shard, its.verified_height, anchored.hash)
-        if known not in scene.checks.noted:
-            scene.checks.fail(
-                f"height {entry.block.header.height}: shard {shard:#x} is verified and nobody executed it"
-            )
+        if known not in checks.noted:
+            checks.fail(f"height {entry.block.header.height}: shard {shard:#x} is verified and nobody executed it")
 
 
-def _hold_governance(scene: Scene, state: RelayState, entry: Entry) -> None:
+def _hold_governance(checks: Checks, state: RelayState, entry: Entry) -> None:
     """Demand that what governs was approved: each signature by itself, and by more than two thirds of the power."""
     validators = state.set_at(entry.block.header.height)
     for record in entry.block.records:
@@ -100,27 +100,27 @@ def _hold_governance(scene: Scene, state: RelayState, entry: Entry) -> None:
             signature = next(row.signature for row in governed.approvals if row.index == index)
             power += member.power if key is not None and verify(member.suite, key, signature, message) else 0
         if 3 * power <= 2 * total:
-            scene.checks.fail(f"height {entry.block.header.height}: {record.type.name} by {power} of {total}")
+            checks.fail(f"height {entry.block.header.height}: {record.type.name} by {power} of {total}")
 
 
 def _is_block_key(record: RelayRecord) -> bool:
     return record.type is RelayRecordType.PARAMETER and isinstance(record.parameter(), BlockKeyChange)
 
 
-def _hold_shards(scene: Scene, state: RelayState) -> None:
-    for shard, operator in scene.operators.of.items():
+def _hold_shards(checks: Checks, operators: Operators, state: RelayState) -> None:
+    for shard, operator in operators.of.items():
         entry = state.shards[shard]
         if operator.born == "honest" and (entry.suspended or entry.epoch_min > 1):
-            scene.checks.fail(f"shard {shard:#x} is suspended and honest")
+            checks.fail(f"shard {shard:#x} is suspended and honest")
         if entry.header is not None:
             mine = [each for each in operator.all if each.header.hash == entry.hash]
             if not mine:
-                scene.checks.fail(f"shard {shard:#x}: what is anchored, its operator never sealed")
+                checks.fail(f"shard {shard:#x}: what is anchored, its operator never sealed")
 
 
-def _hold_node(scene: Scene, node: Node) -> None:
+def _hold_node(checks: Checks, node: Actor) -> None:
     """Demand that a member's own chain is the chain, and its state the state."""
-    checks, state = scene.checks, node.state
+    state = node.state
     entry = checks.chain.get(state.height)
     if entry is None or entry.state.tip_hash != state.tip_hash or entry.state.encode() != state.encode():
         checks.fail(f"member {node.number} has another state at height {state.height}")
@@ -128,12 +128,12 @@ def _hold_node(scene: Scene, node: Node) -> None:
         checks.fail(f"member {node.number} halted")
 
 
-def _light(scene: Scene, node: Node) -> None:
+def _light(scene: Stage, checks: Checks, node: Actor) -> None:
     """Let a light client follow one member from the genesis; what it believes is the chain, whoever it asks."""
     genesis, archive, suite = scene.parties.genesis, node.archive, scene.parties.suite
     client = LightClient.from_genesis(genesis)
     while (proof := archive.set_change(client.newest.set_id + 1)) is not None:
-        _refuse_bent(scene, client, proof)
+        _refuse_bent(scene, checks, client, proof)
         client.follow(RecordProof.decode(proof))
         scene.report.state("light_followed")
     if archive.height < archive.lowest:
@@ -148,16 +148,16 @@ def _light(scene: Scene, node: Node) -> None:
         except ProofRefused as error:
             # Whoever went on from a checkpoint cannot show the changes of set before it.
             if node.honest and "stale_trust" not in str(error):
-                scene.checks.fail(f"a light client refuses height {height} of member {node.number}: {error}")
+                checks.fail(f"a light client refuses height {height} of member {node.number}: {error}")
             continue
-        known = scene.checks.chain.get(height)
+        known = checks.chain.get(height)
         # A liar may hold the certificate of a height that no honest member has got yet.
         unknown = known is None and node.honest
         if unknown or (known is not None and known.state.tip_hash != block.hash(suite)):
-            scene.checks.fail(f"a light client believes another block at height {height}")
+            checks.fail(f"a light client believes another block at height {height}")
 
 
-def _refuse_bent(scene: Scene, client: LightClient, proof: bytes) -> None:
+def _refuse_bent(scene: Stage, checks: Checks, client: LightClient, proof: bytes) -> None:
     """Demand that a proof with one bit changed anywhere leads nobody to another set."""
     for _ in range(4):
         at = scene.chance.randrange(len(proof))
@@ -167,12 +167,12 @@ def _refuse_bent(scene: Scene, client: LightClient, proof: bytes) -> None:
             client.follow(RecordProof.decode(bent))
         except (EncodingError, ProofRefused):
             continue
-        scene.checks.fail(f"a light client was led from set {before.set_id} by a proof with a bit changed at {at}")
+        checks.fail(f"a light client was led from set {before.set_id} by a proof with a bit changed at {at}")
 
 
-def hold_fork(scene: Scene) -> None:
+def hold_fork(scene: Stage, checks: Checks) -> None:
     """More than F lied and two blocks are final: transcripts of both sides name more than F, and only liars."""
-    checks, height = scene.checks, scene.checks.forks[0]
+    height = checks.forks[0]
     scene.report.state("fork")
     told = [entries[height].transcript for entries in checks.by_node.values() if height in entries]
     cores = [node.core for node in scene.nodes if node.honest and node.core is not None]
@@ -186,3 +186,6 @@ def hold_fork(scene: Scene) -> None:
     if power <= scene.plan.fault_max:
         checks.fail(f"height {height} forked and only members {numbers} are named")
     scene.report.state("fork_blamed")
+    for proof in culprits.proofs.values():
+        kind = "conflicting_votes" if isinstance(proof, ConflictingVotes) else "denied_certificate"
+        scene.report.state(f"blamed_{kind}")

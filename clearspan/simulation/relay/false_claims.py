@@ -22,7 +22,7 @@ from engine.relay_block import (
     validator_set_record,
 )
 from engine.types import RelayRecordType
-from engine.validators import ValidatorSet
+from engine.validators import Certificate, ValidatorSet
 from native.hashing import digest
 from relay.evidence import forked_shard
 from relay.messages import Proposal, TimeoutMessage, VoteMessage
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from clearspan.simulation.relay.liars import LiarNode
     from relay.offers import PoolItem
 
-__all__ = ["forged_evidence", "invalid_offers", "invalid_proposal", "sync_lie"]
+__all__ = ["forged_evidence", "invalid_offers", "invalid_proposal", "is_status", "sync_lie"]
 
 
 def invalid_proposal(liar: LiarNode, message: Proposal) -> Proposal:
@@ -160,10 +160,29 @@ def invalid_offers(liar: LiarNode) -> list[PoolItem]:
 # Catching up.
 
 
+def _another_chain(liar: LiarNode, reply: BlocksReply) -> BlocksReply:
+    """Return an answer whose first block follows but is another; its certificate fits it but for the signatures."""
+    suite = liar.scene.parties.suite
+    block, certificate = RelayBlock.decode(reply.blocks[0][0], suite), Certificate.decode(reply.blocks[0][1])
+    records = [each for each in block.records if each.type is RelayRecordType.PARENT_CERTIFICATE]
+    made = remade(block, [*records, reveal_record(liar.chance.randbytes(32))], suite)
+    forged = replace(certificate, block_hash=made.hash(suite))
+    return replace(reply, blocks=((made.encode(), forged.encode()), *reply.blocks[1:]))
+
+
+def is_status(liar: LiarNode, reply: bytes) -> bool:
+    """Say whether an answer is what a peer has."""
+    return isinstance(decode_reply(reply, liar.scene.parties.genesis.hash), SyncStatus)
+
+
 def sync_lie(liar: LiarNode, request: bytes, replies: list[bytes]) -> list[bytes]:
     """Return a wrong answer to a request."""
     genesis_hash, chance = liar.scene.parties.genesis.hash, liar.chance
     choice = chance.randrange(8)
+    if replies and chance.random() < 0.4:
+        reply = decode_reply(replies[0], genesis_hash)
+        if isinstance(reply, BlocksReply):
+            return [encode_reply(_another_chain(liar, reply), genesis_hash)]
     if not replies or choice == 0:
         return []
     if choice == 1:

@@ -6,18 +6,19 @@ one gets.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
-from clearspan.simulation.relay.lies import LIE_CLASSES
 from clearspan.simulation.relay.node import Node
 from clearspan.simulation.relay.timeline import MS
+from engine.refusals import EncodingError
 from relay.messages import TimeoutMessage, VoteMessage, decode_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from clearspan.simulation.relay.lies import Letters, Lie
-    from clearspan.simulation.relay.scene import Scene
+    from clearspan.simulation.relay.stage import Actor, Stage
     from clearspan.simulation.relay.timeline import Clock
     from engine.development import DevelopmentKey
     from engine.validators import Vote
@@ -26,10 +27,50 @@ if TYPE_CHECKING:
     from relay.offers import PoolItem
     from relay.timeouts import Timeout
 
-__all__ = ["LiarNode"]
+__all__ = ["Letters", "LiarNode", "Lie"]
+
+Letters: TypeAlias = "list[tuple[Actor, bytes]]"
+"""Who gets which bytes."""
 
 _SPEAK_NS: Final = (60 * MS, 400 * MS)
 _HEARD_MAX: Final = 48
+
+
+class Lie:
+    """One way to lie; this one is honest."""
+
+    name: ClassVar[str] = ""
+
+    def __init__(self, liar: LiarNode) -> None:
+        self.liar = liar
+        self.chance = liar.chance
+
+    def did(self) -> None:
+        """Note that it was done."""
+        self.liar.scene.report.lie(self.name)
+
+    def started(self) -> None:
+        """Take note that the core was started."""
+
+    def outgoing(self, letters: Letters) -> Letters:
+        """Return what is sent instead."""
+        return letters
+
+    def replies(self, request: bytes, replies: list[bytes]) -> list[bytes]:  # noqa: ARG002
+        """Return what is answered instead."""
+        return replies
+
+    def speak(self) -> None:
+        """Say something of one's own accord."""
+
+    def message_of(self, letters: Letters) -> Message | None:
+        """Return the message that all letters are, if it is one; what an earlier lie bent is nobody's any more."""
+        if not letters or any(data != letters[0][1] for _, data in letters):
+            return None
+        try:
+            return self.liar.decode(letters[0][1])
+        except ValueError:
+            return None
 
 
 class LiarNode(Node):
@@ -37,11 +78,11 @@ class LiarNode(Node):
 
     honest = False
 
-    def __init__(self, scene: Scene, number: int, place: int, clock: Clock) -> None:
+    def __init__(self, scene: Stage, number: int, place: int, clock: Clock) -> None:
         super().__init__(scene, number, place, clock)
         self.chance = scene.chance
-        self.heard: list[bytes] = []
-        self.lies: list[Lie] = [LIE_CLASSES[name](self) for name in scene.plan.lies[number] if name in LIE_CLASSES]
+        self.heard: deque[bytes] = deque(maxlen=_HEARD_MAX)
+        self.lies: list[Lie] = []
         self.twin = "twins" in scene.plan.lies[number]
         if self.twin and not scene.may_fork:
             scene.report.lie("twins")
@@ -59,7 +100,7 @@ class LiarNode(Node):
         assert self.core is not None
         return self.core.index or 0
 
-    def others(self) -> list[Node]:
+    def others(self) -> list[Actor]:
         """Everybody but itself."""
         return [node for node in self.scene.nodes if node.number != self.number]
 
@@ -68,16 +109,18 @@ class LiarNode(Node):
         letters: Letters = [(target, action.message) for target in self.targets(action)]
         self._hear(action.message)
         for lie in self.lies:
-            letters = lie.outgoing(letters)
+            # What an earlier lie made of it may be a block that nobody can read.
+            with suppress(EncodingError):
+                letters = lie.outgoing(letters)
         self.post(letters)
 
-    def post(self, letters: Iterable[tuple[Node, bytes]]) -> None:
+    def post(self, letters: Iterable[tuple[Actor, bytes]]) -> None:
         """Send what was made up."""
         for target, data in letters:
             self.scene.checks.shown(data)
             self.deliver(target, data)
 
-    def take(self, source: Node, data: bytes) -> None:
+    def take(self, source: Actor, data: bytes) -> None:
         """Listen."""
         self._hear(data)
         super().take(source, data)
@@ -96,7 +139,7 @@ class LiarNode(Node):
             lie.started()
 
     def _hear(self, data: bytes) -> None:
-        self.heard = [*self.heard, data][-_HEARD_MAX:]
+        self.heard.append(data)
 
     def _speak(self) -> None:
         if self.core is not None and not self.waits and self.core.index is not None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from clearspan.simulation.relay import false_claims, forgers
+from clearspan.simulation.relay.liars import Lie
 from engine.relay_block import RelayBlock, reveal_record
 from engine.types import NS_PER_S
 from native.hashing import digest
@@ -18,52 +19,9 @@ from relay.timeouts import Timeout
 from relay.vote_record import VoteRecord
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from clearspan.simulation.relay.liars import Letters, LiarNode
 
-    from clearspan.simulation.relay.liars import LiarNode
-    from clearspan.simulation.relay.node import Node
-    from relay.messages import Message
-
-    Letters: TypeAlias = "list[tuple[Node, bytes]]"
-
-__all__ = ["LIE_CLASSES", "Lie"]
-
-
-class Lie:
-    """One way to lie; this one is honest."""
-
-    name: ClassVar[str] = ""
-
-    def __init__(self, liar: LiarNode) -> None:
-        self.liar = liar
-        self.chance = liar.chance
-
-    def did(self) -> None:
-        """Note that it was done."""
-        self.liar.scene.report.lie(self.name)
-
-    def started(self) -> None:
-        """Take note that the core was started."""
-
-    def outgoing(self, letters: Letters) -> Letters:
-        """Return what is sent instead."""
-        return letters
-
-    def replies(self, request: bytes, replies: list[bytes]) -> list[bytes]:  # noqa: ARG002
-        """Return what is answered instead."""
-        return replies
-
-    def speak(self) -> None:
-        """Say something of one's own accord."""
-
-    def message_of(self, letters: Letters) -> Message | None:
-        """Return the message that all letters are, if it is one; what an earlier lie bent is nobody's any more."""
-        if not letters or any(data != letters[0][1] for _, data in letters):
-            return None
-        try:
-            return self.liar.decode(letters[0][1])
-        except ValueError:
-            return None
+__all__ = ["LIE_CLASSES", "lies_of"]
 
 
 class _DoubleProposal(Lie):
@@ -279,7 +237,9 @@ class _LyingSyncPeer(Lie):
     name = "lying_sync_peer"
 
     def replies(self, request: bytes, replies: list[bytes]) -> list[bytes]:
-        if self.chance.random() < 0.6:
+        # Who lies about what it has is asked for nothing more.
+        first = bool(replies) and false_claims.is_status(self.liar, replies[0])
+        if self.chance.random() < (0.1 if first else 0.8):
             self.did()
             return false_claims.sync_lie(self.liar, request, replies)
         return replies
@@ -403,3 +363,8 @@ LIE_CLASSES: Final[dict[str, type[Lie]]] = {
         _Cartel,
     )
 }
+
+
+def lies_of(liar: LiarNode) -> list[Lie]:
+    """Return the lies that the plan gives a member; twins are two nodes and need none."""
+    return [LIE_CLASSES[name](liar) for name in liar.scene.plan.lies[liar.number] if name in LIE_CLASSES]

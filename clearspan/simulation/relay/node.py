@@ -25,7 +25,7 @@ from relay.vote_record import VoteRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from clearspan.simulation.relay.scene import Scene
+    from clearspan.simulation.relay.stage import Actor, Stage
     from clearspan.simulation.relay.timeline import Clock
     from engine.development import DevelopmentKey
     from engine.relay_block import RelayBlock
@@ -40,7 +40,7 @@ __all__ = ["Node"]
 # A peer that owed answers is asked again soon, one that lied after a while: in production it reconnects.
 _REJOIN_NS: Final = {"stall": 2 * NS_PER_S}
 _REJOIN_LIAR_NS: Final = 30 * NS_PER_S
-SYNC_SETTINGS: Final = SyncSettings(range_blocks=16, checkpoint_gap=400)
+SYNC_SETTINGS: Final = SyncSettings(range_blocks=3, checkpoint_gap=400)
 
 
 class Node:
@@ -48,12 +48,12 @@ class Node:
 
     honest = True
 
-    def __init__(self, scene: Scene, number: int, place: int, clock: Clock) -> None:
+    def __init__(self, scene: Stage, number: int, place: int, clock: Clock) -> None:
         self.scene = scene
         self.number = number
         self.place = place
         self.clock = clock
-        self.disk = Disk(scene.base_of(self))
+        self.disk = Disk(scene.base_of(number))
         self.core: ValidatorCore | None = None
         self.pool = Pool()
         self.fuse = -1
@@ -61,12 +61,15 @@ class Node:
         self.life = 0
         self.said_restored = False
         self._sync = Sync(self.disk.state, SYNC_SETTINGS)
+        self._sync_wake = NEVER
         self._archive = MemoryArchive(self.disk.state)
         self._pending: deque[Action] = deque()
         self._inbox: deque[Callable[[], None]] = deque()
+        # A write is under way, or the process is stopped: nothing is done meanwhile.
         self._writing = False
         self._wake_at = NEVER
         self._places: dict[int, dict[int, int]] = {}
+        self._keyed: tuple[int, int] = (0, 0)
         self._shards: dict[tuple[int, int], tuple[bytes, bool]] = {}
 
     # Life.
@@ -75,6 +78,11 @@ class Node:
     def now(self) -> int:
         """What its clock shows."""
         return self.clock.local(self.scene.timeline.now)
+
+    @property
+    def _steady(self) -> int:
+        """The clock that nobody sets, by which it catches up."""
+        return self.scene.timeline.now
 
     @property
     def state(self) -> RelayState:
@@ -122,7 +130,7 @@ class Node:
         self.perform(self.core.start(self.now))
         for peer in self.scene.nodes:
             if peer.number != self.number:
-                self._do_sync(self._sync.join(peer.place, self.now))
+                self._do_sync(self._sync.join(peer.place, self._steady))
         self._schedule()
 
     def down(self) -> None:
@@ -139,11 +147,26 @@ class Node:
         self._wake_at = NEVER
         self.life += 1
 
+    def stop(self, for_ns: int) -> None:
+        """Do nothing for a while, as a stopped process: time goes by, and what arrives waits."""
+        if self._writing or self.core is None:
+            return
+        self._writing = True
+        life = self.life
+
+        def go_on() -> None:
+            if self.life == life:
+                self._writing = False
+                self._drain(written=False)
+                self._go_on()
+
+        self.scene.timeline.after(for_ns, go_on)
+
     def key_for(self, validators: ValidatorSet) -> DevelopmentKey:
         """Return the key with which it stands in a set, its newest one where it stands in none."""
         return self.scene.parties.key_in(self.number, validators) or self.scene.parties.members[self.number][-1]
 
-    def index_of(self, node: Node) -> int | None:
+    def index_of(self, node: Actor) -> int | None:
         """Return the index of a peer in the set at hand, by any of its keys; None for one that is no member."""
         assert self.core is not None
         validators = self.core.validators
@@ -156,7 +179,7 @@ class Node:
 
     # What comes in.
 
-    def take(self, source: Node, data: bytes) -> None:
+    def take(self, source: Actor, data: bytes) -> None:
         """Take a message of agreement; while a write is under way it waits."""
         self._enqueue(lambda: self._receive(source, data))
 
@@ -165,7 +188,7 @@ class Node:
             self._inbox.append(work)
             self._work()
 
-    def _receive(self, source: Node, data: bytes) -> None:
+    def _receive(self, source: Actor, data: bytes) -> None:
         assert self.core is not None
         actions = self.core.receive(self.index_of(source), data, self.now)
         if data[6:8] == b"\x01\x00" and any(isinstance(action, Finalized) for action in actions):
@@ -198,8 +221,8 @@ class Node:
         if not self._writing:
             if self.core.next_wake <= self.now:
                 self.perform(self.core.tick(self.now))
-            if self.core is not None and self._sync.next_wake <= self.now:
-                self._do_sync(self._sync.tick(self.now))
+            if self.core is not None and self._sync_wake <= self._steady:
+                self._do_sync(self._sync.tick(self._steady))
             self._after()
         self._schedule()
 
@@ -213,10 +236,11 @@ class Node:
     def _schedule(self) -> None:
         if self.core is None or self._writing:
             return
-        wake = min(self.core.next_wake, self._sync.next_wake)
-        if wake >= NEVER:
+        core_wake = self.core.next_wake
+        when = min(self._sync_wake, self.clock.instant(core_wake) if core_wake < NEVER else NEVER)
+        if when >= NEVER:
             return
-        when = max(self.clock.instant(wake), self.scene.timeline.now)
+        when = max(when, self.scene.timeline.now)
         if when < self._wake_at or self._wake_at <= self.scene.timeline.now:
             self._wake_at = when
             life = self.life
@@ -230,9 +254,13 @@ class Node:
     def _change_key(self) -> None:
         """Go on under another key where the set at hand knows this member by that one."""
         assert self.core is not None
+        looked = (self.life, self.core.validators.set_id)
+        if looked == self._keyed:
+            return
         key = self.scene.parties.key_in(self.number, self.core.validators)
         member = self.core.desk.signer.member
         if key is None or member is None or member.public_key == padded_key(key.public_key):
+            self._keyed = looked
             return
         if self.core.state.height == self.disk.state.height:
             self.scene.report.state("key_rotated")
@@ -272,11 +300,14 @@ class Node:
                 return
             self._writing = False
             self._drain(written=True)
-            if not self._writing and self.core is not None:
-                self._after()
-                self._work()
+            self._go_on()
 
         self.scene.timeline.after(self.disk_ns, written)
+
+    def _go_on(self) -> None:
+        if not self._writing and self.core is not None:
+            self._after()
+            self._work()
 
     def _perform_one(self, action: Action) -> None:
         scene = self.scene
@@ -291,7 +322,7 @@ class Node:
             self._finalize(action)
         elif isinstance(action, Behind):
             scene.report.state("behind")
-            self._do_sync(self._sync.refresh(self.now))
+            self._do_sync(self._sync.refresh(self._steady))
         elif isinstance(action, EvidenceFound):
             scene.checks.evidence(self, action.proof)
         elif isinstance(action, ForkSeen):
@@ -307,7 +338,7 @@ class Node:
             return
         state = self.disk.state.after(action.block, action.certificate)
         self._keep(action.block, action.certificate, action.transcript, action.generation, state)
-        self._do_sync(self._sync.advance(state, self.now))
+        self._do_sync(self._sync.advance(state, self._steady))
 
     def send(self, action: Send) -> None:
         """Bring a message of the core on its way."""
@@ -317,7 +348,7 @@ class Node:
             self.deliver(target, action.message)
         self.scene.faults.leaving(self, action.message, left=True)
 
-    def targets(self, action: Send) -> list[Node]:
+    def targets(self, action: Send) -> list[Actor]:
         """Return who a message is for: members of the set it names, by their keys; twins of one key both."""
         assert action.validators is not None
         owner = self.scene.parties.owner
@@ -327,7 +358,7 @@ class Node:
             numbers = [owner[action.validators.members[action.to].public_key]]
         return [node for number in numbers for node in self.scene.homes[number] if node.number != self.number]
 
-    def deliver(self, target: Node, data: bytes) -> None:
+    def deliver(self, target: Actor, data: bytes) -> None:
         """Put bytes on the wire to a peer."""
         self.scene.wires.carry(self.place, target.place, data, lambda: target.take(self, data))
 
@@ -340,13 +371,13 @@ class Node:
 
     # Catching up.
 
-    def _ask(self, peer: Node, request: bytes) -> None:
+    def _ask(self, peer: Actor, request: bytes) -> None:
         """Ask a peer: a call of its own, whose answer nobody takes once this node was down."""
         wires, life = self.scene.wires, self.life
 
         def answered(data: bytes) -> None:
             if self.life == life:
-                self._enqueue(lambda: self._do_sync(self._sync.receive(peer.place, data, self.now)))
+                self._enqueue(lambda: self._do_sync(self._sync.receive(peer.place, data, self._steady)))
 
         def asked() -> None:
             for reply in peer.replies(request):
@@ -368,6 +399,7 @@ class Node:
 
     def _do_sync(self, actions: list[SyncAction]) -> None:
         last: Adopt | None = None
+        self._sync_wake = self._sync.next_wake
         for action in actions:
             if isinstance(action, Ask):
                 self._ask(self.scene.nodes[int(str(action.peer))], action.message)
@@ -406,7 +438,7 @@ class Node:
 
         def join() -> None:
             if self.life == life and self.core is not None:
-                self._do_sync(self._sync.join(place, self.now))
+                self._do_sync(self._sync.join(place, self._steady))
                 self._schedule()
 
         self.scene.timeline.after(_REJOIN_NS.get(reason, _REJOIN_LIAR_NS), join)

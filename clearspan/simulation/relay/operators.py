@@ -20,9 +20,10 @@ from relay.offers import HeaderOffer
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Mapping
 
     from clearspan.simulation.relay.parties import Parties
-    from clearspan.simulation.relay.scene import Scene
+    from clearspan.simulation.relay.stage import Stage
     from engine.development import DevelopmentKey
     from relay.state import RelayState
 
@@ -31,8 +32,8 @@ __all__ = ["HABITS", "Operator", "Operators", "Totals", "make_header"]
 HABITS: Final = ("honest", "silent", "forker", "false", "broken")
 """``false``: its roots are not what re-execution gives. ``broken``: some of its headers no rule allows."""
 
-_SEAL_NS: Final = (80 * MS, 400 * MS)
-_AGAIN_NS: Final = 300 * MS
+_SEAL_NS: Final = (100 * MS, 600 * MS)
+_AGAIN_NS: Final = 400 * MS
 _PATHS: Final = 8
 _BREAKS: Final = (
     "received_more",
@@ -106,10 +107,11 @@ def make_header(
 class Operator:
     """One shard. ``signed`` are its headers in order, ``all`` those of every epoch; ``wanted`` has to be anchored."""
 
-    def __init__(self, scene: Scene, shard: int, habit: str) -> None:
+    def __init__(self, scene: Stage, shard: int, habit: str, others: Mapping[int, Operator]) -> None:
         self.scene = scene
         self.shard = shard
         self.habit = self.born = habit
+        self._others = others
         self.wanted = 0
         self.all: list[SignedHeader] = []
         self.domain = scene.parties.genesis.domain(shard >> 8)
@@ -155,10 +157,13 @@ class Operator:
         if self.newest is None:
             return
         height = self.newest.signed.header.height
-        anchored = {node.state.shards[self.shard].height for node in self.scene.nodes if node.honest}
-        if min(anchored) < height:
-            self.newest = replace(self.newest, paths=self._paths(height, sorted(anchored)))
-            self._offer(self.newest)
+        behind = [node for node in self.scene.nodes if node.state.shards[self.shard].height < height]
+        if not behind:
+            return
+        anchored = {node.state.shards[self.shard].height for node in behind}
+        self.newest = replace(self.newest, paths=self._paths(height, sorted(anchored)))
+        for node in behind:
+            self.scene.offer(node, self.newest)
 
     def resume(self, state: RelayState, number: int) -> DevelopmentKey:
         """Begin again after a suspension, from what is anchored, under another key; return that key."""
@@ -186,7 +191,7 @@ class Operator:
     def _next(self, chance: random.Random) -> Header:
         scene, last = self.scene, self.signed[-1].header if self.signed else None
         state = scene.best
-        before, peer = self.totals, scene.operators.of[self.shard ^ 1]
+        before, peer = self.totals, self._others[self.shard ^ 1]
         moved = chance.randrange(5)
         arrived = chance.randint(before.received, max(before.received, peer.totals.sent))
         # Credits of a channel are what was sent; debits mirror what arrived.
@@ -292,7 +297,7 @@ class Operator:
 class Operators:
     """All shards of a run: domain 1 is honest, those of domain 2 have habits."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Stage) -> None:
         self.scene = scene
         habits = [scene.chance.choice(HABITS) for _ in range(SHARDS)]
         habits[0] = HABITS[scene.plan.seed % len(HABITS)]
@@ -300,7 +305,7 @@ class Operators:
         for domain in DOMAINS:
             for index in range(SHARDS):
                 shard = domain << 8 | index
-                self.of[shard] = Operator(scene, shard, "honest" if domain == 1 else habits[index])
+                self.of[shard] = Operator(scene, shard, "honest" if domain == 1 else habits[index], self.of)
 
     def start(self) -> None:
         """Let every shard seal at its own pace."""

@@ -18,7 +18,7 @@ from engine.relay_block import RelayHeader
 from engine.types import NS_PER_S, Role, SigningSuite, VotePhase
 from engine.validators import Certificate, CertificateSigner, Validator, ValidatorSet, Vote, vote_message
 from native.hashing import digest
-from relay.entries import Parameters
+from relay.entries import KeyBook, Parameters
 from relay.state import RelayState
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from clearspan.simulation.relay.plan import Plan
     from engine.relay_block import RelayRecord
     from engine.types import RelayRecordType
+    from relay.entries import BlockKey
 
 __all__ = ["DOMAINS", "START", "Parties", "key_of"]
 
@@ -41,6 +42,25 @@ _PARTICIPANT: Final = 9001
 def key_of(label: str, participant: int, suite: int, key_id: int = 0) -> DevelopmentKey:
     """Return a key by its label: one for all runs of a process."""
     return development_key(b"simulation", label, participant=participant, role=Role.BLOCK, suite=suite, key_id=key_id)
+
+
+class _KnownKeys(KeyBook):
+    """Block keys that check each signature once in a run: every validator of it is offered the same headers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._verdicts: dict[tuple[int, bytes, bytes, bytes], bool] = {}
+
+    def holds(self, keys: Sequence[BlockKey], signatures: Sequence[bytes], messages: Sequence[bytes]) -> list[bool]:
+        """Return for each signature whether it holds under its key."""
+        names = [
+            (key.suite, key.public_key, signature, message)
+            for key, signature, message in zip(keys, signatures, messages, strict=True)
+        ]
+        new = [at for at, name in enumerate(names) if name not in self._verdicts]
+        verdicts = super().holds([keys[at] for at in new], [signatures[at] for at in new], [messages[at] for at in new])
+        self._verdicts.update(zip((names[at] for at in new), verdicts, strict=True))
+        return [self._verdicts[name] for name in names]
 
 
 class Parties:
@@ -66,7 +86,7 @@ class Parties:
             ),
             hash_suite=plan.hash_suite,
         )
-        self.begin = RelayState.begin(self.genesis)
+        self.begin = replace(RelayState.begin(self.genesis), keys=_KnownKeys())
         self.base = self._base(plan.base_height)
 
     def _domain(self, domain: int) -> GenesisDomain:

@@ -15,10 +15,12 @@ from clearspan.simulation.relay.coverage import RelayReport
 from clearspan.simulation.relay.ending import hold_chain, hold_fork
 from clearspan.simulation.relay.faults import Faults
 from clearspan.simulation.relay.liars import LiarNode
+from clearspan.simulation.relay.lies import lies_of
 from clearspan.simulation.relay.node import Node
 from clearspan.simulation.relay.operators import Operators
 from clearspan.simulation.relay.parties import START, Parties, key_of
 from clearspan.simulation.relay.plan import Mode, make_plan
+from clearspan.simulation.relay.stage import Stage
 from clearspan.simulation.relay.timeline import MS, Clock, Timeline, Wires
 from engine.genesis import padded_key
 from engine.types import NS_PER_S
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clearspan.simulation.relay.disk import Entry
+    from clearspan.simulation.relay.stage import Actor
     from engine.validators import ValidatorSet
     from relay.offers import PoolItem
     from relay.state import RelayState
@@ -42,6 +45,8 @@ _BEFORE_NS: Final = 2 * NS_PER_S
 # What is offered has to be final too: so much longer than the heights themselves.
 _DUTIES_NS: Final = 20 * NS_PER_S
 _FORK_EVENTS_MAX: Final = 60_000
+# Far above any run that ends: a core that asks to be woken for nothing is stopped here.
+_EVENTS_MAX: Final = 300_000
 
 
 def simulate_relay(seed: int) -> RelayReport:
@@ -49,7 +54,7 @@ def simulate_relay(seed: int) -> RelayReport:
     return Scene(seed).run()
 
 
-class Scene:
+class Scene(Stage):
     """What a run consists of. ``best`` is the newest state any honest member has; ``healed`` 0 until it healed."""
 
     def __init__(self, seed: int) -> None:
@@ -61,19 +66,19 @@ class Scene:
         self.parties = Parties(self.plan)
         self.settings = ConsensusSettings(block_interval_ns=self.plan.interval_ns)
         self.checker = Checker(self.parties.suite, self.parties.genesis.hash)
-        self.checks = Checks(self)
-        self.faults = Faults(self)
-        self.best: RelayState = self.parties.base
+        self.checks = self._checks = Checks(self)
+        self.faults = self._faults = Faults(self)
+        self.best = self.parties.base
         self.healed = 0
         self.goal = 0
-        self.nodes: list[Node] = []
-        self.homes: dict[int, list[Node]] = {}
+        self.nodes = []
+        self.homes = {}
         for number in range(self.plan.count):
             self._add(number)
             if "twins" in self.plan.lies.get(number, ()):
                 self._add(number)
-        self.council = Council(self)
-        self.operators = Operators(self)
+        self.operators = self._operators = Operators(self)
+        self._council = Council(self, self._operators)
         self._note_shape()
 
     @property
@@ -81,15 +86,18 @@ class Scene:
         """Whether more than F lie, so that agreement is not promised."""
         return self.plan.mode in (Mode.FORK, Mode.CARTEL)
 
-    def base_of(self, node: Node) -> RelayState:
+    def base_of(self, number: int) -> RelayState:
         """Return the state with which a node begins: newcomers with the genesis."""
-        return self.parties.base if node.number < self.plan.count else self.parties.begin
+        return self.parties.base if number < self.plan.count else self.parties.begin
 
     def _add(self, number: int) -> Node:
         skew = self.chance.randint(-self.plan.skew_ns, self.plan.skew_ns)
         clock = Clock(START + _BEFORE_NS + self.timeline.now + skew, self.timeline.now)
-        kind = LiarNode if number in self.plan.lies else Node
-        node = kind(self, number, len(self.nodes), clock)
+        if number in self.plan.lies:
+            node: Node = (liar := LiarNode(self, number, len(self.nodes), clock))
+            liar.lies = lies_of(liar)
+        else:
+            node = Node(self, number, len(self.nodes), clock)
         self.nodes.append(node)
         self.homes.setdefault(number, []).append(node)
         return node
@@ -110,9 +118,9 @@ class Scene:
         """Let it happen, and judge it."""
         for node in list(self.nodes):
             node.up()
-        self.faults.start()
-        self.operators.start()
-        self.council.start()
+        self._faults.start()
+        self._operators.start()
+        self._council.start()
         if self.may_fork:
             self._until_fork()
         else:
@@ -129,26 +137,28 @@ class Scene:
         self.report.bound_ns = bound
         while self.timeline.step():
             if not self.healed:
+                if self.timeline.count > _EVENTS_MAX:
+                    self._checks.fail(f"{self.timeline.count} events and it has not healed: {self._where()}")
                 continue
             late = self.timeline.now - self.healed
             if not self.report.settled_ns:
                 if self._reached():
                     self.report.settled_ns = max(late, 1)
-                elif late > bound:
-                    self.checks.fail(f"no progress within {bound / NS_PER_S:.0f} s: {self._where()}")
+                elif late > bound or self.timeline.count > _EVENTS_MAX:
+                    self._checks.fail(f"no progress within {bound / NS_PER_S:.0f} s: {self._where()}")
             elif not self._duties():
                 break
-            elif late > bound + _DUTIES_NS:
-                self.checks.fail(f"not done within {(bound + _DUTIES_NS) / NS_PER_S:.0f} s: {self._duties()}")
-        hold_chain(self)
+            elif late > bound + _DUTIES_NS or self.timeline.count > _EVENTS_MAX:
+                self._checks.fail(f"not done within {(bound + _DUTIES_NS) / NS_PER_S:.0f} s: {self._duties()}")
+        hold_chain(self, self._checks, self._operators)
 
     def _until_fork(self) -> None:
         """More than F lie: nothing is promised but that a fork, if it comes, is explained."""
         events = 0
         while self.timeline.step() and events < _FORK_EVENTS_MAX:
             events += 1
-            if self.checks.forks:
-                hold_fork(self)
+            if self._checks.forks:
+                hold_fork(self, self._checks)
                 return
             if self.report.states["halted"] or (self.healed and self.timeline.now > self.healed + 3 * NS_PER_S):
                 return
@@ -166,14 +176,14 @@ class Scene:
     def _duties(self) -> str:
         """Return what is not final yet though it was offered; nothing when all is."""
         best = self.best
-        if self.council.busy:
+        if self._council.busy:
             return "the council's decisions"
-        if self.council.set_made is not None and best.height <= self.council.set_made.first_height:
+        if self._council.set_made is not None and best.height <= self._council.set_made.first_height:
             return "the new set"
-        missing = [each for each in self.council.reveals if each not in best.reveals]
+        missing = [each for each in self._council.reveals if each not in best.reveals]
         if missing:
             return f"{len(missing)} reveals"
-        for operator in self.operators.of.values():
+        for operator in self._operators.of.values():
             # The shards of domain 2 wait for each other: their operator lies about some of them.
             if operator.domain.domain == 1 and operator.wanted > best.shards[operator.shard].height:
                 return f"shard {operator.shard:#x} at {best.shards[operator.shard].height} of {operator.wanted}"
@@ -182,10 +192,10 @@ class Scene:
     def heal(self) -> None:
         """End the faults, and set the goal."""
         self.healed = self.timeline.now
-        self.faults.end()
+        self._faults.end()
         heights = [node.state.height for node in self.nodes if node.honest]
         self.goal = max(heights) + _MORE
-        for operator in self.operators.of.values():
+        for operator in self._operators.of.values():
             operator.wanted = len(operator.signed)
 
     # What others tell.
@@ -235,7 +245,7 @@ class Scene:
             report.state("member_removed")
 
     def _change_block_key(self, state: RelayState) -> None:
-        for shard, operator in self.operators.of.items():
+        for shard, operator in self._operators.of.items():
             keys = state.block_keys[shard >> 8]
             if operator.epoch == 1 and keys[0].key_id == 2 and operator.key.key_id == 1:
                 key = key_of("block/1/2", 101, 1, 2)
@@ -252,14 +262,18 @@ class Scene:
 
     # Offers.
 
-    def offer(self, node: Node, item: PoolItem) -> None:
+    def offer(self, node: Actor, item: PoolItem) -> None:
         """Offer something to one validator; it may be lost on its way."""
-        self.wires.carry(_CLIENT, node.place, item.encode(), lambda: node.offer(item))
+        self._offer(node, item, item.encode())
+
+    def _offer(self, node: Actor, item: PoolItem, data: bytes) -> None:
+        self.wires.carry(_CLIENT, node.place, data, lambda: node.offer(item))
 
     def offer_all(self, item: PoolItem, until: Callable[[RelayState], bool] | None = None) -> None:
         """Offer something to all validators; again and again where it is said what shows that it is final."""
+        data = item.encode()
         for node in self.nodes:
-            self.offer(node, item)
+            self._offer(node, item, data)
         if until is not None:
 
             def again() -> None:

@@ -53,6 +53,11 @@ class Clock:
     local_start: int
     start: int = 0
     rate: int = 1000
+    _right: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember what is right."""
+        self._right = self.local_start, self.start
 
     def local(self, instant: int) -> int:
         """Return what it shows at an instant."""
@@ -66,6 +71,10 @@ class Clock:
         """Step it, or let it run at another rate from now on."""
         self.local_start, self.start = self.local(instant) + jump, instant
         self.rate = self.rate if rate is None else rate
+
+    def mend(self) -> None:
+        """Set it right again."""
+        (self.local_start, self.start), self.rate = self._right, 1000
 
 
 @dataclass(frozen=True, slots=True)
