@@ -20,8 +20,9 @@ from engine.linked_run import answer_run
 from engine.log import LogRecord, RecordKind
 from engine.refusals import CreditsRefused
 from engine.relay_block import RelayBlock
-from engine.types import AdminType
+from engine.types import NS_PER_S, AdminType
 from native.codes import ResultCode
+from shards.hold_outcomes import ENDS_HOLDS
 from shards.neighbours import CreditsWanted
 
 if TYPE_CHECKING:
@@ -65,9 +66,15 @@ _BROADCAST = frozenset(
         AdminType.KEY_ROTATE,
         AdminType.KEY_REVOKE,
         AdminType.QUOTA_SET,
+        AdminType.LEDGER_RULES,
+        AdminType.BREAKER_SET,
+        AdminType.BREAKER_CLEAR,
+        AdminType.LEDGER_TIER,
     }
 )
 _SUBJECT_OFFSET = 16
+# The smallest drift that members may agree on: a clock lifted to this far behind relay time suits them all.
+_DRIFT_NS = NS_PER_S // 100
 _TYPE_OFFSET = 32
 _KEY_ID_OFFSET = 116
 
@@ -212,6 +219,7 @@ class Round:
     credits: list[AppliedCredits] = field(default_factory=list)
     runs: list[AppliedPart] = field(default_factory=list)
     relay: list[LogRecord] = field(default_factory=list)
+    administered: list[LogRecord] = field(default_factory=list)
 
     @property
     def log_bytes(self) -> int:
@@ -249,6 +257,11 @@ class DomainCore:
         self.time = max((machine.last_time for machine in self.machines.values()), default=0)
         # Of the last relay block that every shard has consumed, 0 before the first; read by any thread.
         self.relay_height = min((machine.ledger.relay_height for machine in self.machines.values()), default=0)
+        # Validators vote for no header behind the relay time that it consumed by more than the drift (RELAY-22), so a
+        # node whose clock is late takes the relay's.
+        self._relay_floor = (
+            max((machine.ledger.relay_time for machine in self.machines.values()), default=0) - _DRIFT_NS
+        )
         self._positions = {shard: machine.log_position for shard, machine in self.machines.items()}
 
     # Before a round, in any thread: these read nothing that a round changes but the append-only key registry.
@@ -297,7 +310,7 @@ class DomainCore:
 
     def run(self, work: Sequence[BatchJob | AdminJob | RelayJob | CreditsJob], now: int, *, seal: bool) -> Round:
         """Apply the work in order and return what must be durable before its answers leave. ``now`` in ns."""
-        self.time = max(self.time, now)
+        self.time = max(self.time, now, self._relay_floor)
         round_ = Round(self.time)
         for job in work:
             if isinstance(job, BatchJob):
@@ -327,6 +340,9 @@ class DomainCore:
                 self._append(round_, shard, RecordKind.RELAY_BLOCK, body)
                 round_.relay.append(round_.records[shard][-1])
             self.relay_height = block.header.height
+            self._relay_floor = block.header.time - _DRIFT_NS
+            # The seal of this very round must not stand behind what it consumed either.
+            self.time = max(self.time, self._relay_floor)
         return RelayReply(self.relay_height)
 
     def wanted(self) -> list[CreditsWanted]:
@@ -430,6 +446,8 @@ class DomainCore:
             reply.codes[rows], reply.first_codes[rows] = outcome.codes, outcome.first_codes
             reply.times[rows], reply.assigned[rows] = outcome.times, outcome.assigned
             self._append(round_, shard, RecordKind.ADMIN, encode_admin_body(part, codes=outcome.codes))
+            if np.isin(types[rows], [int(t) for t in ENDS_HOLDS]).any():
+                round_.administered.append(round_.records[shard][-1])
         return reply
 
     def _deliver(self, round_: Round) -> None:

@@ -21,9 +21,11 @@ from engine.codes import LEAVES, ResultCode
 from engine.header import SignedHeader
 from engine.log import RecordKind
 from engine.proved_credits import ProvedCredits
-from engine.types import CREDIT_BYTES, HASH_BYTES, HEAD_BYTES, MESSAGE_BYTES, RECORD_BYTES
+from engine.types import CREDIT_BYTES, HASH_BYTES, HEAD_BYTES, MESSAGE_BYTES, RECORD_BYTES, TransferKind
 from native.ledger import prepare
+from shards.hold_outcomes import HoldOutcomes
 from shards.index import ENTRY, SegmentIndex, entries
+from shards.lock_outcomes import LockOutcomes
 from shards.run_outcomes import RunOutcomes, committed_runs
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.batch import BatchColumns
     from engine.block import DecisionProof
     from engine.chain import ChainStore
     from engine.genesis import Genesis
@@ -45,6 +48,9 @@ CURSOR_BYTES = _CURSOR.size
 _IS_LEAF = np.zeros(1 << 16, dtype=bool)
 _IS_LEAF[[int(code) for code in LEAVES]] = True
 _INDEXED = frozenset({RecordKind.BATCH, RecordKind.RUN, RecordKind.CREDITS, RecordKind.PROVED_CREDITS})
+_KIND_OFFSET = 126
+_KIND_MASK = 0x0F
+_DERIVED = frozenset({TransferKind.CLAIM, TransferKind.REFUND})
 # Decoded log records kept for the lookups that follow: neighbours of a statement share them.
 _CACHE_RECORDS_MAX = 64
 
@@ -132,6 +138,8 @@ class Lookup:
         self._cache: dict[tuple[int, int], _Decoded] = {}
         self._lock = threading.Lock()
         self._outcomes = RunOutcomes(genesis, log_of, chain, self._places)
+        self._holds = HoldOutcomes(genesis, log_of, chain, self._places)
+        self._locks = LockOutcomes(genesis, log_of, chain, self._places, self._rows)
 
     # What is durable arrives here in log order.
 
@@ -149,7 +157,7 @@ class Lookup:
     def add_batch(self, part: AppliedPart) -> None:
         """Index the decided rows of one batch record: by digest, by debit account and by credit account."""
         digests = np.frombuffer(part.prepared.digests, dtype=np.uint8).reshape(-1, HASH_BYTES)
-        self._add_batch(part.shard, part.number, part.columns.heads, digests, part.codes)
+        self._add_batch((part.shard, part.number), part.columns, digests, part.codes)
 
     def add_credits(self, applied: AppliedCredits) -> None:
         """Index the messages of one credits record by digest and by the account that they reached."""
@@ -160,10 +168,13 @@ class Lookup:
         """Index a record read back from the log, as a restart does for the tail."""
         if record.kind is RecordKind.RELAY_BLOCK:
             self._add_relay(record)
+        elif record.kind is RecordKind.ADMIN:
+            self._add_admin(record)
         elif record.kind in _INDEXED:
             decoded = self._decode(record)
             if decoded.kind is EntryKind.TRANSFER:
-                self._add_batch(record.shard, record.number, decoded.records, decoded.digests, decoded.codes)
+                columns = decode_batch_body(record.body, record.shard >> 8).columns
+                self._add_batch((record.shard, record.number), columns, decoded.digests, decoded.codes)
             else:
                 self._add_credits(record.shard, record.number, decoded.records)
 
@@ -186,10 +197,22 @@ class Lookup:
         with self._lock:
             candidates = self._digests.find(int.from_bytes(digest[:8], "little"))
         for candidate in candidates:
-            entry = self._entry(int(candidate["shard"]), int(candidate["number"]), int(candidate["row"]))
-            if self._decides(entry, digest):
-                return entry
+            found = self._decided_at(digest, int(candidate["shard"]), int(candidate["number"]), int(candidate["row"]))
+            if found is not None:
+                return found
         return None
+
+    def _decided_at(self, digest: bytes, shard: int, number: int, row: int) -> TransferEntry | None:
+        """Return the decision on a digest, also of a claim or refund, where the index says that it is."""
+        entry = self._entry(shard, number, row)
+        if self._decides(entry, digest):
+            return entry
+        ended = self._locks.ended(digest, shard, number, row)
+        if ended is None:
+            return None
+        return TransferEntry(
+            EntryKind.TRANSFER, ended.record, digest, ended.code, ended.time, shard, number, row, ended.number
+        )
 
     def _decides(self, entry: TransferEntry | None, digest: bytes) -> bool:
         """Whether it is the decision on a record; of a run over shards that of the payer's shard counts."""
@@ -209,9 +232,7 @@ class Lookup:
         for position, shard, number, row in zip(positions[order].tolist(), *columns, strict=True):
             if found[position] is not None:
                 continue
-            entry = self._entry(shard, number, row)
-            if self._decides(entry, digests[position]):
-                found[position] = entry
+            found[position] = self._decided_at(digests[position], shard, number, row)
         return found
 
     def statement(
@@ -250,9 +271,13 @@ class Lookup:
     def decided(self, digest: bytes, *, payee: bool) -> DecidedRecord | None:
         """Return a decided record with its proof, or None while its block is not sealed.
 
-        For the payee of money that left the payer's shard it is the decision of the shard where it arrived.
+        For the payee of money that left the payer's shard it is the decision of the shard where it arrived; of a lock
+        it is the claim.
         """
         entry = self.transfer(digest)
+        if entry is not None and payee and entry.record[_KIND_OFFSET] & _KIND_MASK == TransferKind.LOCK:
+            ended = self._locks.end_of(entry.record, digest, entry.shard, entry.number)
+            digest, entry = (digest, entry) if ended is None else (ended, self.transfer(ended))
         if entry is None:
             return None
         place: tuple[int, int] | None = entry.shard, entry.proof_number
@@ -276,6 +301,8 @@ class Lookup:
 
     def _prefix(self, entry: TransferEntry) -> bytes:
         """Return what was hashed before a record: T(transfer), or T_run of its run."""
+        if entry.record[_KIND_OFFSET] & _KIND_MASK in _DERIVED:
+            return self._locks.prefix
         record = next(iter(self._log_of(entry.shard).read(entry.number)))
         columns = decode_batch_body(record.body, record.shard >> 8).columns
         prepared = prepare(
@@ -357,6 +384,8 @@ class Lookup:
         ended = None
         if code == ResultCode.PREPARED:
             ended = self._outcomes.outcome(shard, decoded.run, decoded.deadline, digest)
+        elif code == ResultCode.HELD:
+            ended = self._holds.outcome(shard, number, time, decoded.records[row].tobytes(), digest)
         return TransferEntry(
             decoded.kind,
             decoded.records[row].tobytes(),
@@ -381,6 +410,11 @@ class Lookup:
             self._cache[shard, number] = found
         return found
 
+    def _rows(self, shard: int, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        """Return records and digests of a log record that holds transfers."""
+        found = self._read(shard, number)
+        return None if found is None or found.kind is not EntryKind.TRANSFER else (found.records, found.digests)
+
     def _decode(self, record: LogRecord) -> _Decoded:
         if record.kind in {RecordKind.BATCH, RecordKind.RUN}:
             batch = decode_batch_body(record.body, record.shard >> 8)
@@ -401,25 +435,36 @@ class Lookup:
         return _Decoded(EntryKind.CREDIT, record.time, messages, messages[:, 80:112], codes)
 
     def _add_batch(
-        self,
-        shard: int,
-        number: int,
-        heads: NDArray[np.uint8],
-        digests: NDArray[np.uint8],
-        codes: NDArray[np.uint16],
+        self, place: tuple[int, int], columns: BatchColumns, digests: NDArray[np.uint8], codes: NDArray[np.uint16]
     ) -> None:
+        """Index a batch by digest and account, and its locks by what may end them; ``place``: shard and log number."""
+        heads = columns.heads
         rows = np.flatnonzero(_IS_LEAF[codes]).astype(np.uint32)
         keys = np.ascontiguousarray(digests[rows, :8]).view("<u8").reshape(-1)
         sides = [_account_keys(heads[rows, offset : offset + 16]) for offset in (16, 32)]
-        both = np.concatenate([entries(side, shard, number, rows) for side in sides])
-        self._append(entries(keys, shard, number, rows), both, shard, number)
+        both = np.concatenate([entries(side, *place, rows) for side in sides])
+        found = entries(keys, *place, rows)
+        ends, locks = self._locks.keys_of_locks(columns, digests, codes)
+        if ends:
+            found = np.concatenate([found, entries(np.array(ends, dtype=np.uint64), *place, locks)])
+        self._append(found, both, *place)
 
     def _add_relay(self, record: LogRecord) -> None:
-        """Index the runs that a relay block commits, by T_run."""
-        runs = committed_runs(self._genesis, bytes(record.body))
-        if runs:
-            keys = np.array([int.from_bytes(run[:8], "little") for run in runs], dtype=np.uint64)
-            found = entries(keys, record.shard, record.number, range(len(runs)))
+        """Index the runs that a relay block commits, by T_run, and its reveals by the claims that they may make."""
+        body = bytes(record.body)
+        runs = committed_runs(self._genesis, body)
+        keys, rows = [int.from_bytes(run[:8], "little") for run in runs], list(range(len(runs)))
+        claims, their_rows = self._locks.keys_of_reveals(record)
+        keys, rows = keys + claims, rows + their_rows
+        if keys:
+            found = entries(np.array(keys, dtype=np.uint64), record.shard, record.number, rows)
+            self._append(found, np.empty(0, dtype=ENTRY), record.shard, record.number)
+
+    def _add_admin(self, record: LogRecord) -> None:
+        """Index the requests that end holds, and those that say how long holds wait."""
+        keys, rows = self._holds.keys_of(record)
+        if keys:
+            found = entries(np.array(keys, dtype=np.uint64), record.shard, record.number, rows)
             self._append(found, np.empty(0, dtype=ENTRY), record.shard, record.number)
 
     def _places(self, key: int) -> list[tuple[int, int, int]]:

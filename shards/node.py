@@ -22,29 +22,44 @@ import structlog
 from engine.errors import DiskFull
 from engine.invariants import invariant
 from engine.relay_block import RelayBlock
-from engine.types import ACCOUNT_BYTES, RelayRecordType
+from engine.types import ACCOUNT_BYTES, RelayRecordType, RuleType
+from native.ledger import PENDING_BYTES
 from shards.account_proofs import AccountProofs
-from shards.domain import AdminJob, AdminReply, BatchReply, CreditsReply, RelayJob, RelayReply, Round, wire_bytes
+from shards.domain import (
+    AdminJob,
+    AdminReply,
+    BatchReply,
+    CreditsJob,
+    CreditsReply,
+    RelayJob,
+    RelayReply,
+    Round,
+    wire_bytes,
+)
 from shards.errors import NodeFailed, Overloaded, ShardsError, ShuttingDown
+from shards.outbox import Outbox
 from shards.recovery import Recovered, Stores, recover
 from shards.run_proofs import run_decision
 from shards.work_queue import Waiting, WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
+    from engine.chain import ChainBlock
     from engine.checkpoint import Manifest
     from engine.genesis import Genesis
+    from engine.proved_credits import ProvedCredits
     from engine.run_decision import RunDecisionRecord
     from shards.account_proofs import AccountAtBlock
     from shards.lookup import DecidedRecord, TransferEntry
+    from shards.neighbours import CreditsWanted
     from shards.run_proofs import RangePath, UndecidedRun
     from shards.settings import NodeSettings
     from shards.signer import BlockSigner
 
-__all__ = ["DomainNode", "NodeStatus", "ShardStatus"]
+__all__ = ["HOLDS_SHOWN_MAX", "DomainNode", "NodeStatus", "ShardStatus"]
 
 _LOG = structlog.get_logger("clearspan.node")
 _STATEMENT_LIMIT_MAX: Final = 1_000
@@ -57,7 +72,13 @@ _READ_POLL_S: Final = 0.02
 # Work is taken again only with so much room, whatever the reserve: else every round would fill the disk anew.
 _ROOM_BYTES_MIN: Final = 1 << 20
 # Rounds that are answered and not yet indexed: a slow index holds new rounds up, and not memory.
-_FOLLOW_UPS_MAX: Final = 4
+_UNINDEXED_BYTES_MAX: Final = 32 << 20
+_FOLLOW_UPS_MAX: Final = 256
+# The lane of credits from other nodes: no participant has this number.
+_NEIGHBOURS: Final = 0
+HOLDS_SHOWN_MAX: Final = 16_384
+"""Held transfers of one view; the oldest of each shard come first, and what is decided makes room for the next."""
+_SHOWN_RULES: Final = frozenset({RuleType.LEDGER, RuleType.BREAKER, RuleType.TIER})
 # A lookup reads so many records at a time from the log, and then lets another one in.
 _LOOKUPS_AT_ONCE: Final = 2_048
 # What decides something on a shard; a block without it only moves relay time.
@@ -98,10 +119,14 @@ class DomainNode:
         signer: BlockSigner,
         settings: NodeSettings,
         *,
+        served: Collection[int] | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
+        """Prepare; nothing is read before ``start``. ``served``: the shards of the domain that are here (None: all)."""
         self.genesis = genesis
         self.domain = domain
+        self._served = None if served is None else tuple(served)
+        self._outbox = Outbox(genesis.hash_suite, stores.chain)
         self._stores = stores
         self._signer = signer
         self._settings = settings
@@ -113,6 +138,8 @@ class DomainNode:
         self._in_flight = asyncio.Semaphore(settings.rounds_in_flight_max)
         self._commits: set[asyncio.Task[Exception | None]] = set()
         self._follow_ups: set[asyncio.Task[Exception | None]] = set()
+        self._unindexed = 0
+        self._heading = asyncio.Lock()
         self._following = asyncio.Lock()
         self._alone: set[asyncio.Task[Recovered]] = set()
         self._in_hand: list[Waiting] | None = None
@@ -126,6 +153,7 @@ class DomainNode:
         self._verifiers = ThreadPoolExecutor(settings.verify_threads, thread_name_prefix="verify")
         self._ledger = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._headers = ThreadPoolExecutor(1, thread_name_prefix="headers")
         self._indexer = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="lookup")
         # What work goes on with, None while it is built; and what was last known, for reading.
@@ -146,9 +174,8 @@ class DomainNode:
         """Recover from the checkpoint and the log's tail, then accept work. Raises what recovery names."""
         loop = asyncio.get_running_loop()
         self._failed = loop.create_future()
-        self._recovered = self._known = await loop.run_in_executor(
-            self._ledger, recover, self.genesis, self.domain, self._stores, self._signer
-        )
+        build = partial(recover, self.genesis, self.domain, self._stores, self._signer, local=self._served)
+        self._recovered = self._known = await loop.run_in_executor(self._ledger, build)
         self._runner = loop.create_task(self._rounds(), name="rounds")
 
     async def stop(self) -> None:
@@ -181,7 +208,7 @@ class DomainNode:
         known, self._recovered, self._known = self._known, None, None
         async with self._sealed:
             self._sealed.notify_all()
-        for executor in (self._verifiers, self._ledger, self._writer, self._indexer, self._reader):
+        for executor in (self._verifiers, self._ledger, self._writer, self._headers, self._indexer, self._reader):
             await asyncio.to_thread(executor.shutdown)
         try:
             if known is not None:
@@ -264,6 +291,35 @@ class DomainNode:
             self._wake.set()
             await waiting.answered
 
+    # What goes between the nodes of one domain (CHANNEL-5).
+
+    @property
+    def remote_shards(self) -> tuple[int, ...]:
+        """The shards of the domain that other nodes serve."""
+        return self._live().core.remote
+
+    async def credits_wanted(self) -> list[CreditsWanted]:
+        """Return what to ask other nodes for: credits that a final header says were sent here."""
+        return await asyncio.get_running_loop().run_in_executor(self._ledger, self._live().core.wanted)
+
+    async def outgoing_since(self, wanted: CreditsWanted) -> ProvedCredits | None:
+        """Return the next credits of a channel with their proof, None where there are none yet (``Neighbour``).
+
+        Raises BlockMissing where a block that it must have is not kept.
+        """
+        self._reading()
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._outbox.outgoing_since, wanted)
+
+    async def take_credits(self, destination: int, offered: ProvedCredits) -> CreditsReply:
+        """Apply what a neighbour gave; returns when it is durable, or with why it was refused, and nothing changed.
+
+        Raises as submit does.
+        """
+        job = CreditsJob(destination, offered)
+        reply = await self._enqueue(_NEIGHBOURS, len(offered.messages), job=job)
+        assert isinstance(reply, CreditsReply)
+        return reply
+
     async def prove_account(self, account: int) -> AccountAtBlock | None:
         """Return an account as the next block leaves it, with its paths to that block's state root; None if unknown.
 
@@ -277,7 +333,7 @@ class DomainNode:
         return await proven
 
     def _enqueue(
-        self, submitter: int, size: int, *, batch: BatchColumns | None = None, job: AdminJob | None = None
+        self, submitter: int, size: int, *, batch: BatchColumns | None = None, job: AdminJob | CreditsJob | None = None
     ) -> asyncio.Future[BatchReply | AdminReply | RelayReply | CreditsReply]:
         """Refuse what cannot be taken; check first, so that nothing is half done."""
         self._live()
@@ -329,7 +385,7 @@ class DomainNode:
         work: list[Waiting] | None = []
         try:
             while (work := await self._next_work()) is not None:
-                while len(self._follow_ups) >= _FOLLOW_UPS_MAX:
+                while self._unindexed >= _UNINDEXED_BYTES_MAX or len(self._follow_ups) >= _FOLLOW_UPS_MAX:
                     await asyncio.wait(self._follow_ups, return_when=asyncio.FIRST_COMPLETED)
                 # A node that mends holds every permit until there is room: what waits here is answered by it.
                 self._in_hand = work
@@ -460,7 +516,12 @@ class DomainNode:
         for tasks, task in ((self._commits, durable), (self._follow_ups, whole)):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+        self._unindexed += (size := round_.log_bytes)
+        whole.add_done_callback(lambda _: self._note_indexed(size))
         return whole
+
+    def _note_indexed(self, size: int) -> None:
+        self._unindexed -= size
 
     async def _commit(self, recovered: Recovered, round_: Round, work: Sequence[Waiting]) -> Exception | None:
         """Make a round durable, then answer; one writer thread keeps the rounds in order. Returns what failed."""
@@ -489,18 +550,20 @@ class DomainNode:
         error = await durable
         if error is not None:
             return error
-        async with self._following:
-            if recovered.abandoned is not None or isinstance(self._refusing, NodeFailed):
-                # What is built anew from the log does this.
-                return recovered.abandoned or self._refusing
-            try:
-                await self._sign_and_index(recovered, round_)
-            except DiskFull as full:
-                self._begin_disk_full(recovered, full)
-                return full
-            except Exception as fault:  # noqa: BLE001 - an index or header that cannot be kept stops the node, by design
-                self._fail(fault)
-                return fault
+        # Finality waits for headers and not for the index, which merges what it has gathered now and then.
+        for turn, step in ((self._heading, self._sign), (self._following, self._index)):
+            async with turn:
+                if recovered.abandoned is not None or isinstance(self._refusing, NodeFailed):
+                    # What is built anew from the log does this.
+                    return recovered.abandoned or self._refusing
+                try:
+                    await step(recovered, round_)
+                except DiskFull as full:
+                    self._begin_disk_full(recovered, full)
+                    return full
+                except Exception as fault:  # noqa: BLE001 - an index or header that cannot be kept stops the node, by design
+                    self._fail(fault)
+                    return fault
         self._logged_since_checkpoint += round_.log_bytes
         due = self._logged_since_checkpoint >= self._settings.checkpoint_interval_bytes and round_.sealed
         if due and self._checkpointing is None and not self._stopped:
@@ -509,17 +572,19 @@ class DomainNode:
             self._checkpointing.add_done_callback(self._checkpoint_done)
         return None
 
-    async def _sign_and_index(self, recovered: Recovered, round_: Round) -> None:
-        loop = asyncio.get_running_loop()
+    async def _sign(self, _: Recovered, round_: Round) -> None:
         if round_.sealed:
             keep = partial(self._stores.keep_blocks, self.genesis, round_.sealed, self._signer)
-            await loop.run_in_executor(self._indexer, keep)
+            await asyncio.get_running_loop().run_in_executor(self._headers, keep)
+            for tell in self._on_sealed:
+                tell()
+
+    async def _index(self, recovered: Recovered, round_: Round) -> None:
+        loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._indexer, recovered.index, round_)
         if round_.sealed:
             async with self._sealed:
                 self._sealed.notify_all()
-            for tell in self._on_sealed:
-                tell()
 
     # Checkpoints.
 
@@ -641,18 +706,31 @@ class DomainNode:
 
     async def lookup_accounts(self, ids: bytes) -> bytes:
         """Return n x 160 bytes for n x 16, zeros where missing; what they show is durable when this returns."""
+        leaves = await self._read_state(lambda known: known.accounts(ids))
+        assert len(leaves) == len(ids) // 16 * ACCOUNT_BYTES
+        return leaves
+
+    async def rules(self) -> bytes:
+        """Return thresholds, breakers and tiers that stand here, n x 128, each once; durable when this returns."""
+        return await self._read_state(_shown_rules)
+
+    async def holds(self) -> bytes:
+        """Return what waits for a decision, n x 200, by shard and age, at most HOLDS_SHOWN_MAX; durable then."""
+        return await self._read_state(_held)
+
+    async def _read_state(self, ask: Callable[[Recovered], bytes]) -> bytes:
+        """Read the shards' state on the ledger's thread, and wait until it is durable."""
         loop = asyncio.get_running_loop()
         while True:
             known = self._reading()
-            leaves = await loop.run_in_executor(self._ledger, known.accounts, ids)
+            found = await loop.run_in_executor(self._ledger, ask, known)
             if self._commits:
                 # The state may be ahead of the disk by the rounds in flight: an answer waits for them.
                 await asyncio.wait(set(self._commits))
             if isinstance(self._refusing, NodeFailed):
                 self._raise_refusal()
             if known.abandoned is None:
-                assert len(leaves) == len(ids) // 16 * ACCOUNT_BYTES
-                return leaves
+                return found
             # It was ahead, and is thrown away: what is built anew answers.
             while self._known is known:
                 if self._mending is None:
@@ -723,6 +801,21 @@ class DomainNode:
 
         return await asyncio.get_running_loop().run_in_executor(self._reader, read)
 
+    async def sealed_blocks(self, shard: int, from_height: int, to_height: int, bytes_max: int) -> list[ChainBlock]:
+        """Return sealed blocks with their decisions from a height on, ascending; the first one whatever its size."""
+
+        def read() -> list[ChainBlock]:
+            found: list[ChainBlock] = []
+            left = bytes_max
+            for block in self._stores.chain.range(shard, from_height, to_height):
+                left -= len(block.decision_leaves)
+                if found and left < 0:
+                    break
+                found.append(block)
+            return found
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+
     async def blocks(self, shard: int, from_height: int, *, follow: bool) -> AsyncIterator[bytes]:
         """Yield signed headers of a shard from a height on; with ``follow``, wait for those to come."""
         loop = asyncio.get_running_loop()
@@ -757,6 +850,21 @@ class DomainNode:
 def _answer(waiting: Waiting, error: BaseException | None) -> None:
     if not waiting.answered.done():
         waiting.answered.set_exception(error if error is not None else NodeFailed("no answer"))
+
+
+def _shown_rules(known: Recovered) -> bytes:
+    """Return what every shard has alike, each once; quotes and counters are of single accounts and left out."""
+    found: dict[tuple[int, int, int], bytes] = {}
+    for machine in known.core.machines.values():
+        for rule in machine.rules():
+            if rule.type in _SHOWN_RULES:
+                found.setdefault((rule.type, rule.breaker, rule.subject), rule.encode())
+    return b"".join(found.values())
+
+
+def _held(known: Recovered) -> bytes:
+    rows = b"".join(machine.ledger.holds() for machine in known.core.machines.values())
+    return rows[: HOLDS_SHOWN_MAX * PENDING_BYTES]
 
 
 def _decides(job: RelayJob) -> bool:

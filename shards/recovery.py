@@ -91,10 +91,11 @@ class Stores:
 
     def keep_blocks(self, genesis: Genesis, sealed: Sequence[SealedBlock], signer: BlockSigner) -> None:
         """Sign and keep headers whose seals are durable, with the decision leaves that they commit to."""
-        for block in sealed:
-            signed = sign_header(genesis, block, signer)
-            header = block.header
-            self.chain.append(header.shard, header.height, signed.encode(), block.decision_leaves, block.outgoing)
+        signed = [(sign_header(genesis, block, signer), block) for block in sealed]
+        self.chain.append_all(
+            (each.header.shard, each.header.height, each.encode(), block.decision_leaves, block.outgoing)
+            for each, block in signed
+        )
 
     def close(self) -> None:
         """Close all stores."""
@@ -152,7 +153,7 @@ class Recovered:
         added: list[tuple[int, Callable[[], None]]] = [
             *((each.number, partial(lookup.add_batch, each)) for each in (*round_.batches, *round_.runs)),
             *((each.number, partial(lookup.add_credits, each)) for each in round_.credits),
-            *((each.number, partial(lookup.add_record, each)) for each in round_.relay),
+            *((each.number, partial(lookup.add_record, each)) for each in (*round_.relay, *round_.administered)),
         ]
         for _, add in sorted(added, key=itemgetter(0)):
             with suppress(DiskFull):

@@ -201,3 +201,24 @@ def test_credits_of_a_shard_that_is_here_need_no_proof_and_take_none(pair) -> No
     taker = next(each for each in nodes if wanted.destination in each.shards)
     reply = taker.run(CreditsJob(wanted.destination, replace(offered, source=taker.shards[0])))[0]
     assert (reply.taken, reply.refused.step) == (0, "source")
+
+
+def test_a_node_whose_clock_is_late_takes_the_relays_time(pair) -> None:
+    """RELAY-22: its headers would stand behind what they consumed, and no validator would vote for them."""
+    world, relay, (node, _) = pair
+    ahead = node.now + 600 * NS_PER_S
+    assert relay.step([], ahead) == []
+    node.follow()
+    node.run(seal=True)
+    late = 5 * NS_PER_S
+    for shard in node.shards:
+        header = SignedHeader.decode(
+            node.stores.chain.get(shard, node.core.machines[shard].height).signed_header
+        ).header
+        assert header.relay_time == relay.blocks[-1].header.time == ahead
+        assert header.time + late >= header.relay_time
+    # Also after a restart, before anything more is consumed.
+    node.close()
+    node.open()
+    node.run(seal=True)
+    assert node.core.time + late >= ahead
