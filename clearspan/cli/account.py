@@ -213,6 +213,47 @@ def _state(view: AccountView) -> str:
     return "issuer" if flags & AccountFlag.ISSUER else "suspense" if flags & AccountFlag.SUSPENSE else "open"
 
 
+@command.command("tier")
+@click.argument("account", type=ACCOUNT)
+@ledger_option()
+@click.option(
+    "--tier", type=click.IntRange(0, 65_535), required=True, help="Number of the tier; 0 takes it out of any."
+)
+@as_option("operator")
+@timeout_option
+@network_option
+@json_option
+def tier(
+    *,
+    account: int,
+    ledger_name: str,
+    tier: int,
+    speaker: str,
+    timeout_s: float,
+    network_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Put ACCOUNT into a tier of its ledger, signed by the ledger's issuer."""
+    from clearspan.cli.session import Session
+    from clearspan.iso20022.accounts import format_account
+    from clearspan.supervision import account_tier
+    from engine.types import Role
+
+    session = Session.open(network_path, timeout_s)
+    domain, ledger = session.ledger(ledger_name)
+    issuer = session.signer(domain.domain, ledger.issuer, Role.ISSUER)
+
+    async def send() -> None:
+        async with session.connect(domain.domain, speaker) as client:
+            desk = session.desk(client, domain.domain)
+            await desk.send([account_tier(desk, account=account, ledger=ledger.ledger, tier=tier)], [issuer])
+
+    asyncio.run(send())
+    output = Output(as_json=as_json)
+    output.document({"account": format_account(account), "tier": tier})
+    output.line(f"{format_account(account)}: tier {tier}")
+
+
 # Freezing, unfreezing and closing are one shape: two keys of operator and supervisor, a reason, the account.
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - a command imports what it needs, so that help and version start at once
-"""`clearspan ledger`: issue and redeem money, and show what is in circulation."""
+"""`clearspan ledger`: issue and redeem money, show what is in circulation, and set what is held."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from clearspan.cli.options import ACCOUNT, as_option, json_option, ledger_option
 from clearspan.cli.output import Output, money
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from clearspan.administration import AdminDesk
     from clearspan.cli.session import Session
     from clearspan.client import AsyncClient, ShardView
+    from engine.admin import AdminRequest
     from engine.genesis import GenesisDomain, GenesisLedger
     from engine.header import Header
 
@@ -24,7 +27,7 @@ __all__ = ["command"]
 
 @click.group("ledger")
 def command() -> None:
-    """Issue, redeem, and show what is in circulation."""
+    """Issue, redeem, show what is in circulation, and set what is held or limited."""
 
 
 @command.command("issue")
@@ -95,6 +98,121 @@ def redeem(*, ledger_name: str, account: int, amount: str, **options: Any) -> in
     _, ledger = session.ledger(ledger_name)
     target = ordinary_account_id(ledger.issuer, ISSUER_SERIAL)
     return make_transfer(session, ledger_name, account, target, amount, **options)
+
+
+@command.command("rules")
+@ledger_option()
+@click.option(
+    "--hold-from", "threshold", required=True, help="Hold what reaches this, in major units; 0 holds nothing."
+)
+@click.option("--hold-for-s", type=click.IntRange(0), default=0, help="Seconds until a hold is void [default: a day].")
+@click.option(
+    "--owner", type=click.IntRange(0), default=0, help="Participant who answers for holds [default: none named]."
+)
+@as_option("operator")
+@timeout_option
+@network_option
+@json_option
+def rules(*, ledger_name: str, threshold: str, hold_for_s: int, owner: int, as_json: bool, **options: Any) -> None:
+    """Set from which amount on transfers wait for two supervisors, signed by operator and supervisor."""
+    from clearspan.currencies import to_minor
+    from clearspan.supervision import ledger_rules
+    from engine.types import NS_PER_S
+
+    def build(desk: AdminDesk, ledger: GenesisLedger) -> AdminRequest:
+        minor = to_minor(threshold, ledger.currency) if threshold != "0" else 0
+        return ledger_rules(desk, ledger=ledger.ledger, threshold=minor, hold_ns=hold_for_s * NS_PER_S, owner=owner)
+
+    request, ledger = _set(ledger_name, build, **options)
+    output = Output(as_json=as_json)
+    found = money(request.limit_a, ledger.currency, ledger.scale)
+    output.document({"ledger": ledger.ledger, "hold_from": found, "hold_ns": request.limit_b, "owner": owner})
+    output.line(
+        f"{ledger.currency}: held from {found['text']} on" if request.limit_a else f"{ledger.currency}: nothing is held"
+    )
+
+
+@command.command("tier")
+@ledger_option()
+@click.option("--tier", type=click.IntRange(1, 65_535), required=True, help="Number of the tier.")
+@click.option("--amount-max", help="Most of one transfer, in major units [default: no bound].")
+@click.option("--day-max", help="Most of a day, in major units [default: no bound].")
+@click.option("--day-count", type=click.IntRange(0), default=0, help="Transfers of a day [default: no bound].")
+@click.option("--hold", "holds", is_flag=True, help="Hold what goes beyond, instead of refusing it.")
+@as_option("operator")
+@timeout_option
+@network_option
+@json_option
+def tier(
+    *,
+    ledger_name: str,
+    tier: int,
+    amount_max: str | None,
+    day_max: str | None,
+    day_count: int,
+    holds: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Set what accounts of a tier may send, signed by operator and supervisor."""
+    from clearspan.currencies import to_minor
+    from clearspan.supervision import ledger_tier
+    from engine.types import TierAction
+
+    def build(desk: AdminDesk, ledger: GenesisLedger) -> AdminRequest:
+        most, day = (to_minor(each, ledger.currency) if each else 0 for each in (amount_max, day_max))
+        return ledger_tier(
+            desk,
+            ledger=ledger.ledger,
+            tier=tier,
+            action=TierAction.HOLD if holds else TierAction.REFUSE,
+            amount_max=most,
+            day_amount_max=day,
+            day_count_max=day_count,
+        )
+
+    request, ledger = _set(ledger_name, build, **options)
+    output = Output(as_json=as_json)
+    most, day = (money(each, ledger.currency, ledger.scale) for each in (request.limit_a, request.limit_b))
+    action = "hold" if holds else "refuse"
+    output.document(
+        {
+            "ledger": ledger.ledger,
+            "tier": tier,
+            "amount_max": most,
+            "day_max": day,
+            "day_count": day_count,
+            "beyond": action,
+        }
+    )
+    output.line(f"{ledger.currency} tier {tier}: at once {most['text']}, a day {day['text']}, beyond that {action}")
+
+
+def _set(
+    ledger_name: str,
+    build: Callable[[AdminDesk, GenesisLedger], AdminRequest],
+    *,
+    speaker: str,
+    timeout_s: float,
+    network_path: Path | None,
+) -> tuple[AdminRequest, GenesisLedger]:
+    """Sign a request by the operator's and the supervisor's first keys and send it; return it with its ledger."""
+    from clearspan.administration import RingKey
+    from clearspan.cli.session import Session
+    from engine.types import Role
+
+    session = Session.open(network_path, timeout_s)
+    domain, ledger = session.ledger(ledger_name)
+    signers = [RingKey(session.domain_keys(domain.domain, role), 0) for role in (Role.OPERATOR, Role.SUPERVISOR)]
+
+    async def send() -> AdminRequest:
+        async with session.connect(domain.domain, speaker) as client:
+            desk = session.desk(client, domain.domain)
+            request = build(desk, ledger)
+            await desk.send([request], signers[:1], signers[1:])
+            return request
+
+    return asyncio.run(send()), ledger
 
 
 @command.command("show")

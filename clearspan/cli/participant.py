@@ -29,6 +29,7 @@ def command() -> None:
 @ledger_option()
 @click.option("--name", required=True, help="BIC or short name, at most 16 characters.")
 @click.option("--issuer", is_flag=True, help="The ledger's issuer: two issuer keys, and the account it issues from.")
+@click.option("--supervisor", is_flag=True, help="May hold supervisor keys here, such as another domain's supervisor.")
 @suite_option("Of its account key.")
 @click.option("--accounts-max", type=click.IntRange(1), default=2**32 - 1, help="Quota of accounts on each shard.")
 @click.option("--keys-max", type=click.IntRange(1), default=2**32 - 1, help="Quota of keys.")
@@ -42,6 +43,7 @@ def add(
     ledger_name: str,
     name: str,
     issuer: bool,
+    supervisor: bool,
     suite: str,
     accounts_max: int,
     keys_max: int,
@@ -58,7 +60,7 @@ def add(
     from clearspan.administration import MemberPlan
     from clearspan.cli.session import Session
     from clearspan.errors import ConfigError
-    from engine.types import SigningSuite
+    from engine.types import Role, SigningSuite
 
     session = Session.open(network_path, timeout_s)
     domain, ledger = session.ledger(ledger_name)
@@ -74,6 +76,7 @@ def add(
         name,
         issuer=issuer,
         suite=SigningSuite[suite.upper()],
+        roles=1 << Role.SUPERVISOR if supervisor else 0,
         accounts_max=accounts_max,
         keys_max=keys_max,
     )

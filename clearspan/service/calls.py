@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 from google.protobuf.message import DecodeError
 
-from clearspan.roles import RelayRpc, Rpc, may_call
+from clearspan.roles import BridgeRpc, RelayRpc, Rpc, may_call
 from clearspan.status import DEADLINE, INTERNAL, Refusal, abort_arguments, refusal_of, refuse
 from native.codes import ResultCode
 
@@ -58,7 +58,7 @@ class CallGuard:
 
     async def run(
         self,
-        rpc: Rpc | RelayRpc | str,
+        rpc: Rpc | RelayRpc | BridgeRpc | str,
         context: Context,
         body: Callable[[Call], Awaitable[Result]],
         *,
@@ -96,8 +96,8 @@ class CallGuard:
         code, details, metadata = abort_arguments(refusal)
         return await context.abort(code, details, metadata)
 
-    def _admit(self, rpc: Rpc | RelayRpc | str, peer: Peer, *, stream: bool) -> None:
-        if isinstance(rpc, Rpc | RelayRpc) and not may_call(peer.identity.role, rpc):
+    def _admit(self, rpc: Rpc | RelayRpc | BridgeRpc | str, peer: Peer, *, stream: bool) -> None:
+        if isinstance(rpc, Rpc | RelayRpc | BridgeRpc) and not may_call(peer.identity.role, rpc):
             raise refuse(ResultCode.ROLE_REFUSED, f"role {peer.identity.role} may not call {rpc}")
         self.peers.enter(peer, stream=stream)
 

@@ -1,4 +1,4 @@
-"""The calls about what is final: receipts, balances with proof, changes of the validator set.
+"""The calls about what is final: receipts, whole blocks, balances with proof, changes of the validator set.
 
 A receipt proves itself to whoever holds it, so nothing here has to be believed; what is decided here is who may have
 one (a digest is known to who held the record, a balance is its holder's) and how long the call waits for finality.
@@ -31,6 +31,7 @@ __all__ = ["FinalityHandlers", "durability_now", "relay_standing"]
 
 _SET_CHANGES_MAX: Final = 64
 _MS_PER_S: Final = 1_000
+_HEIGHT_MAX: Final = 2**63
 # What a call keeps of its time for the answer itself.
 _MARGIN_S: Final = 0.05
 _FORMS: Final[dict[int, ReceiptForm]] = {
@@ -56,6 +57,7 @@ class FinalityHandlers:
         """Return the calls by their names."""
         return {
             Rpc.GET_RECEIPT: self.get_receipt,
+            Rpc.GET_BLOCK_RECEIPT: self.get_block_receipt,
             Rpc.GET_BALANCE_RECEIPT: self.get_balance_receipt,
             Rpc.GET_SET_CHANGES: self.get_set_changes,
         }
@@ -80,6 +82,26 @@ class FinalityHandlers:
         if found is None:
             raise refuse(ResultCode.NOT_FOUND, "no decision of this record is final yet")
         return clearspan_pb2.GetReceiptReply(receipt=found).SerializeToString()
+
+    async def get_block_receipt(self, call: Call, content: bytes) -> bytes:
+        """Return the receipts of a shard's blocks from a height on, once the first of them is final."""
+        request = parse(clearspan_pb2.GetBlockReceiptRequest, content)
+        check_version(request.version)
+        check_domain(request.domain, self.node.domain)
+        finality = self._finality()
+        if request.shard not in finality.standing.shards:
+            raise refuse(ResultCode.NOT_FOUND, f"this node has no shard {request.shard}")
+        if request.from_height > _HEIGHT_MAX:
+            raise refuse(ResultCode.BATCH_MALFORMED, "from_height is above every height")
+        call.notes.update(shard=request.shard, from_height=request.from_height)
+        height, found = await finality.blocks(
+            request.shard,
+            request.from_height,
+            wait_s=self._wait_s(call, request.wait_ms),
+            verified=_verified(request.least),
+        )
+        call.notes["count"] = len(found)
+        return clearspan_pb2.GetBlockReceiptReply(receipts=found, next_height=height + len(found)).SerializeToString()
 
     async def get_balance_receipt(self, call: Call, content: bytes) -> bytes:
         """Return the receipt of an account as the next block leaves it, once that is final."""

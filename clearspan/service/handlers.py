@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from clearspan.roles import Rpc
 from clearspan.service.calls import parse
+from clearspan.service.channels import ChannelHandlers
 from clearspan.service.finality import FinalityHandlers, durability_now, relay_standing
+from clearspan.service.inspection import Inspection
 from clearspan.service.requests import (
     ACCOUNT_ID_BYTES,
     ADMIN_COUNT_MAX,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from clearspan.config import LimitsSection
-    from clearspan.ports import BatchReply, SettlementNode, TransferEntry
+    from clearspan.ports import AdminReply, BatchReply, SettlementNode, TransferEntry
     from clearspan.service.calls import Call
     from clearspan.service.peers import PeerTable
 
@@ -86,6 +88,8 @@ class SettlementHandlers:
             Rpc.GET_STATUS: self.get_status,
             Rpc.GET_GENESIS: self.get_genesis,
             **FinalityHandlers(self.node, self.limits).unary(),
+            **ChannelHandlers(self.node).unary(),
+            Rpc.INSPECT: Inspection(self).inspect,
         }
 
     async def drain(self) -> None:
@@ -145,6 +149,13 @@ class SettlementHandlers:
             assigned=column(answer.assigned, "<u4"),
             durability=self._durability,
         ).SerializeToString()
+
+    async def administer_own(self, call: Call, columns: AdminColumns) -> AdminReply:
+        """Decide requests that a call of another kind brought along, as ``administer`` does."""
+        if not call.peer.identity.may_administer(*admin_participants(columns)):
+            raise refuse(ResultCode.ROLE_REFUSED, "a request is not of the caller's own participant")
+        submitter = call.peer.identity.participant
+        return await self._hand_over(call, lambda: self.node.administer(columns, submitter=submitter))
 
     # What is read back.
 

@@ -84,13 +84,13 @@ def batch_participants(batch: BatchColumns) -> tuple[NDArray[np.uint32], NDArray
 
 
 def admin_participants(columns: AdminColumns) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.bool_]]:
-    """Return of n admin requests the participant concerned, that of the subject's id, and which set limits.
+    """Return of n admin requests the participant concerned, that of the subject's id, and which set limits or a tier.
 
     The subject is 0 where the type has none; for participant_add it is a name, and the participant is named too.
     """
     words = columns.bodies.view("<u4")
     types = columns.bodies[:, 32].astype(np.uint16) | columns.bodies[:, 33].astype(np.uint16) << 8
-    return words[:, 9], words[:, 7], types == AdminType.ACCOUNT_LIMITS
+    return words[:, 9], words[:, 7], np.isin(types, (AdminType.ACCOUNT_LIMITS, AdminType.ACCOUNT_TIER))
 
 
 def count_of(data: bytes, size: int, name: str, count_max: int) -> int:

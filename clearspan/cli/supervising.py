@@ -1,0 +1,102 @@
+# ruff: noqa: PLC0415 - a command imports what it needs, so that help and version start at once
+"""What the commands of supervisors share: whose keys sign, and the view of a domain's rules and holds.
+
+An operator sees the view of his own node; a supervisor's look is written into the log before it is served.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clearspan.cli.options import IN_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from clearspan.administration import AdminDesk, RingKey
+    from clearspan.cli.session import Session
+    from clearspan.client import AsyncClient
+    from clearspan.supervision import Supervision
+    from engine.holds import Hold
+    from engine.rules import Rule
+
+__all__ = ["keys_option", "read_rules", "supervision_of"]
+
+_LOOK_REASON = 1
+
+
+def keys_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --key and --passphrase-file."""
+    text = "Key file of a further supervisor or operator that signs; repeatable [default: the folder's own]."
+    function = click.option("--key", "key_files", type=IN_FILE, multiple=True, help=text)(function)
+    text = "File of the passphrase of these keys [default: the folder's]."
+    return click.option("--passphrase-file", type=IN_FILE, help=text)(function)
+
+
+def supervision_of(
+    session: Session, desk: AdminDesk, domain: int, key_files: Sequence[Path], passphrase_file: Path | None
+) -> Supervision:
+    """Return who signs for a domain: its supervisor and operator of this folder, and the keys that were named.
+
+    Where none were named, one supervisor of each further participant whose registered keys are in the folder.
+    """
+    from clearspan.administration import RingKey
+    from clearspan.keys import KeyRing, read_passphrase
+    from clearspan.supervision import Supervision
+    from engine.types import Role
+
+    own = session.domain_keys(domain, Role.SUPERVISOR)
+    operators = session.domain_keys(domain, Role.OPERATOR)
+    rings = [own]
+    if key_files:
+        passphrase = read_passphrase(passphrase_file) if passphrase_file else session.network.passphrase()
+        rings += [KeyRing.load(path, passphrase) for path in key_files]
+    else:
+        known = (each for each in session.network.participants() if each.domain == domain)
+        rings += [
+            session.network.load_keys(domain, each.number)
+            for each in known
+            if session.network.key_folder(domain, each.number).is_dir()
+        ]
+    supervisors: dict[int, RingKey] = {}
+    for ring in rings:
+        for key in _of_role(ring, Role.SUPERVISOR):
+            supervisors.setdefault(int(ring[key.index].participant), key)
+    signing = [RingKey(operators, index) for index in range(len(operators))]
+    return Supervision(desk, list(supervisors.values()), [key for key in signing if key.key_id])
+
+
+def _of_role(ring: Any, role: int) -> list[RingKey]:
+    from clearspan.administration import RingKey
+
+    return [RingKey(ring, index) for index, info in enumerate(ring) if info.role == role and info.key_id]
+
+
+async def read_rules(
+    session: Session, client: AsyncClient, domain: int, speaker: str
+) -> tuple[list[Rule], list[Hold], Mapping[int, int]]:
+    """Return rules, waiting holds, and the owner of holds by ledger; as supervisor the look is recorded first."""
+    from clearspan.administration import signed_columns
+    from clearspan.inspection import InspectKind, look_at
+    from clearspan.v1 import clearspan_pb2
+    from engine.holds import Hold
+    from engine.rules import Rule
+    from engine.types import Role, RuleType
+    from native.ledger import PENDING_BYTES, RULE_BYTES
+
+    look = None
+    if not speaker.startswith("operator"):
+        genesis = session.network.genesis
+        desk = session.desk(client, domain)
+        request = look_at(desk, genesis.hash_suite, InspectKind.RULES, b"", reason=_LOOK_REASON)
+        key = _of_role(session.domain_keys(domain, Role.SUPERVISOR), Role.SUPERVISOR)[0]
+        look = signed_columns(genesis, [request], [key])
+    view, _ = await client.inspect(int(InspectKind.RULES), b"", look)
+    found = clearspan_pb2.RulesView.FromString(view)
+    rules = [Rule.decode(found.rules[at : at + RULE_BYTES]) for at in range(0, len(found.rules), RULE_BYTES)]
+    owners = {rule.ledger: rule.bound for rule in rules if rule.type == RuleType.LEDGER}
+    rows = (found.holds[at : at + PENDING_BYTES] for at in range(0, len(found.holds), PENDING_BYTES))
+    return rules, [Hold.decode(row, owners) for row in rows], owners
