@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "FORMAT",
-    "BridgeSection",
     "DataSection",
     "Flag",
     "LimitsSection",
@@ -39,6 +38,9 @@ __all__ = [
     "parse_config",
     "render_config",
 ]
+
+
+ShardNumber = Annotated[str, Meta(pattern=r"^[0-9]{1,10}$")]
 
 
 class NodeSection(Section, frozen=True):
@@ -118,22 +120,30 @@ class LimitsSection(Section, frozen=True):
 
 
 class ShardsSection(Section, frozen=True):
-    """How the shards of this node work; how many there are stands in the genesis."""
+    """How the shards of this node work; how many the domain has stands in the genesis."""
 
+    served: Annotated[
+        tuple[ShardNumber, ...],
+        Meta(max_length=256, description="shards of the domain that this node serves, as numbers; empty: all of them"),
+    ] = ()
+    neighbours: Annotated[
+        tuple[Address, ...],
+        Meta(max_length=256, description="host:port of the nodes that serve the others, asked for what they send here"),
+    ] = ()
     queue_bytes_max: Annotated[
         int, Meta(ge=1 << 20, le=1 << 32, description="bytes of batches that wait for a round before overloaded")
     ] = 64 << 20
     round_bytes_max: Annotated[int, Meta(ge=1 << 16, le=1 << 28, description="bytes of batches of one round")] = 8 << 20
     rounds_in_flight_max: Annotated[int, Meta(ge=1, le=16, description="rounds applied and not yet durable")] = 2
     seal_interval_ms: Annotated[int, Meta(ge=10, le=600_000, description="time between two seals while work comes")] = (
-        500
+        100
     )
     seal_interval_idle_ms: Annotated[
         int, Meta(ge=10, le=600_000, description="time between two seals while nothing comes")
     ] = 2_000
     checkpoint_bytes: Annotated[
         int, Meta(ge=1 << 16, le=1 << 40, description="bytes of log between two checkpoints")
-    ] = 128 << 20
+    ] = 1 << 30
     verify_threads: Annotated[int, Meta(ge=1, le=256, description="threads that check signatures")] = 2
 
 
@@ -151,17 +161,10 @@ class RelaySection(Section, frozen=True):
     reconnect_ms: Annotated[int, Meta(ge=10, le=600_000, description="pause before a validator is called again")] = 500
     stall_ms: Annotated[
         int, Meta(ge=100, le=600_000, description="another validator is followed after so long without a block")
-    ] = 2_000
+    ] = 4_000
     consume_ms: Annotated[
         int, Meta(ge=1, le=60_000, description="how long final blocks that decide nothing here are gathered")
     ] = 500
-
-
-class BridgeSection(Section, frozen=True):
-    """Swaps between ledgers."""
-
-    enabled: Annotated[bool, Meta(description="run the watcher that drives claims and refunds")] = False
-    path: Annotated[str, Meta(min_length=1, description="directory of the bridge's journal")] = "data/bridge"
 
 
 class MetricsSection(Section, frozen=True):
@@ -182,7 +185,6 @@ class NodeConfig(Section, frozen=True):
     limits: LimitsSection = LimitsSection()
     shards: ShardsSection = ShardsSection()
     relay: RelaySection = RelaySection()
-    bridge: BridgeSection = BridgeSection()
     metrics: MetricsSection = MetricsSection()
 
 

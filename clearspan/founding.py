@@ -35,6 +35,7 @@ from clearspan.roles import Identity, PeerRole
 from clearspan.validator.addresses import ValidatorEntry, render_addresses
 from clearspan.validator.config import (
     VALIDATOR,
+    ConsensusSection,
     FollowSection,
     PeersSection,
     ValidatorConfig,
@@ -103,6 +104,7 @@ def create_network(
     metrics_port: int = _METRICS_PORT_FIRST,
     validators: int = 4,
     window_s: int = 60,
+    lock_min_s: int = 30,
     hash_suite: HashSuite = HashSuite.SHA256,
     limits: GenesisLimits | None = None,
     node_shards: ShardsSection | None = None,
@@ -121,7 +123,7 @@ def create_network(
     try:
         maker = _Maker(beside, name, ScryptCost(n=DEVELOPMENT_COST_N))
         domains = tuple(
-            maker.domain(number, currency, shards, window_s, limits or GenesisLimits())
+            maker.domain(number, currency, shards, limits or GenesisLimits(), window_s=window_s, lock_min_s=lock_min_s)
             for number, currency in enumerate(currencies, start=1)
         )
         genesis = Genesis(
@@ -168,11 +170,14 @@ class _Maker:
         self._block_keys: dict[int, KeyFile] = {}
         self._validator_keys: dict[int, KeyFile] = {}
 
-    def domain(self, number: int, currency: str, shards: int, window_s: int, limits: GenesisLimits) -> GenesisDomain:
+    def domain(
+        self, number: int, currency: str, shards: int, limits: GenesisLimits, *, window_s: int, lock_min_s: int
+    ) -> GenesisDomain:
         """Make a domain's first keys and return its part of the genesis; they become key ids 1 to 5."""
         found = currency_of(currency)
         name = currency.lower()
-        ledger = GenesisLedger(found.number, found.code, found.scale, issuer_of(number), window_s=window_s)
+        issuer = issuer_of(number)
+        ledger = GenesisLedger(found.number, found.code, found.scale, issuer, window_s=window_s, lock_min_s=lock_min_s)
         plan = (
             (operator_of(number), Role.OPERATOR, 2),
             (supervisor_of(number), Role.SUPERVISOR, 2),
@@ -283,6 +288,8 @@ class _Maker:
                     authority="../../tls/ca.pem",
                 ),
                 peers=PeersSection(addresses="../../validators.toml"),
+                # A development network is to be watched: it does not rest.
+                consensus=ConsensusSection(rest_ms=0),
                 follow=FollowSection(domains=tuple(followed), nodes="../../nodes.toml"),
                 metrics=MetricsSection(port=metrics_port + first + index if metrics_port else 0),
             )

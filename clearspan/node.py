@@ -23,6 +23,7 @@ from clearspan.errors import ClearspanError, ConfigError
 from clearspan.keys import KeyRing, read_passphrase
 from clearspan.log_feed import LogFeed
 from clearspan.metrics import MetricsServer, NodeMetrics
+from clearspan.neighbour_link import NeighbourLine, NeighbourLink
 from clearspan.network import DATA_KIND, GENESIS_FILE, NodeAddress
 from clearspan.pki import TlsFiles
 from clearspan.process import configure_log, end_with_parent, note_address, stop_signals
@@ -50,8 +51,10 @@ if TYPE_CHECKING:
     from clearspan.relay_link.receipts import ReceiptDesk
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
+    from engine.proved_credits import ProvedCredits
     from shards.domain import AdminReply, BatchReply, Round
     from shards.lookup import TransferEntry
+    from shards.neighbours import CreditsWanted
     from shards.node import NodeStatus
 
 __all__ = ["NodeFaulted", "RingSigner", "ServedNode", "run_node"]
@@ -124,12 +127,15 @@ async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) ->
         stores = _open_stores(loaded, directory, genesis, metrics)
         stack.callback(stores.close)
         stack.callback(stores.feed.close)
-        inner = DomainNode(genesis, config.node.domain, stores, signer, _settings(loaded))
+        inner = DomainNode(
+            genesis, config.node.domain, stores, signer, _settings(loaded), served=_served(loaded, genesis)
+        )
         node = ServedNode(inner, metrics, stores.feed)
         stack.push_async_exit(partial(_stop, node.inner))
         await node.inner.start()
         metrics.watch(node.live_status)
         node.finality = link_to_validators(loaded, inner, tls, metrics, stack)
+        _link_to_neighbours(loaded, inner, tls, stack)
         figures = MetricsServer(metrics, config.metrics.host, config.metrics.port) if config.metrics.enabled else None
         if figures is not None:
             stack.callback(figures.close)
@@ -221,6 +227,18 @@ class ServedNode:
         """Return the decision proof of a record digest, or None before its block is sealed."""
         return await self.inner.decision_proof(digest)
 
+    async def rules(self) -> bytes:
+        """Return what rules stand on the shards."""
+        return await self.inner.rules()
+
+    async def holds(self) -> bytes:
+        """Return the transfers that wait for a decision."""
+        return await self.inner.holds()
+
+    async def outgoing_since(self, wanted: CreditsWanted) -> ProvedCredits | None:
+        """Return the next credits of a channel for a neighbour, None while there are none."""
+        return await self.inner.outgoing_since(wanted)
+
     def blocks(self, shard: int, from_height: int, follow: bool) -> AsyncIterator[bytes]:
         """Iterate over signed headers of a shard."""
         return self.inner.blocks(shard, from_height, follow=follow)
@@ -284,6 +302,45 @@ def _read_genesis(loaded: LoadedConfig) -> Genesis:
     except GenesisRefused as error:
         raise ConfigError("node.domain", f"{path}: {error}", "name a domain of this genesis") from error
     return genesis
+
+
+def _served(loaded: LoadedConfig, genesis: Genesis) -> tuple[int, ...] | None:
+    """Return the shards of the settings, None for all. Raises ConfigError for one that the domain does not have."""
+    config = loaded.config
+    served = tuple(int(each) for each in config.shards.served)
+    everywhere = genesis.domain(config.node.domain).shard_ids()
+    strange = [each for each in served if each not in everywhere]
+    if strange:
+        known = ", ".join(map(str, everywhere))
+        raise ConfigError(
+            "shards.served",
+            f"domain {config.node.domain} has no shard {strange[0]}",
+            f"its shards are {known}",
+        )
+    elsewhere = set(everywhere) - set(served) if served else set()
+    if elsewhere and not (config.shards.neighbours and (config.relay.validators or config.relay.addresses)):
+        raise ConfigError(
+            "shards.neighbours",
+            "other nodes serve a part of the domain, and what they send cannot be fetched or proved",
+            "name the other nodes, and the validators in relay",
+        )
+    return served or None
+
+
+def _link_to_neighbours(
+    loaded: LoadedConfig, node: DomainNode, tls: TlsFiles, stack: contextlib.AsyncExitStack
+) -> None:
+    """Begin to fetch credits from the other nodes of the domain, where there are any."""
+    if not node.remote_shards:
+        return
+    config = loaded.config
+    speaks = tls
+    if config.relay.certificate:
+        speaks = TlsFiles(loaded.resolve(config.relay.certificate), loaded.resolve(config.relay.key), tls.authority)
+    lines = [NeighbourLine(each, config.node.domain, speaks) for each in config.shards.neighbours]
+    link = NeighbourLink(node, lines)
+    stack.push_async_callback(link.stop)
+    link.start()
 
 
 def _block_signer(loaded: LoadedConfig, genesis: Genesis) -> RingSigner:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
     from engine.genesis import Genesis
+    from engine.proved_credits import ProvedCredits
     from engine.receipt import ReceiptForm
+    from shards.neighbours import CreditsWanted
 
 __all__ = [
     "AdminReply",
@@ -223,6 +225,14 @@ class Finality(Protocol):
         Raises ProofRefused where the decision does not prove what the form says.
         """
 
+    async def blocks(
+        self, shard: int, from_height: int, *, wait_s: float, verified: bool = False
+    ) -> tuple[int, Sequence[bytes]]:
+        """Return a height and the receipts of a shard's blocks from there on, none where nothing is final in time.
+
+        0 stands for the height after the newest that is final now.
+        """
+
     async def balance(self, account: int, *, wait_s: float, verified: bool = False) -> bytes | None:
         """Return the receipt of an account as the next block leaves it, None where there is none within the wait."""
 
@@ -267,6 +277,15 @@ class SettlementNode(Protocol):
 
     async def decision_proof(self, digest: bytes) -> bytes | None:
         """Return the decision proof (BLOCK-2) of a record digest, or None before its block is sealed."""
+
+    async def rules(self) -> bytes:
+        """Return thresholds, breakers and tiers that stand on the node's shards, n x 128 (LEDGER-100), each once."""
+
+    async def holds(self) -> bytes:
+        """Return transfers that wait for a decision of supervisors, n x 200."""
+
+    async def outgoing_since(self, wanted: CreditsWanted) -> ProvedCredits | None:
+        """Return the next credits of a channel to a shard on another node, with proof; None while there are none."""
 
     def blocks(self, shard: int, from_height: int, *, follow: bool) -> AsyncIterator[bytes]:
         """Iterate over signed headers (BLOCK-1) of a shard, ascending; with follow, wait for more."""

@@ -15,7 +15,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PARTICIPANT_MAX", "URI_SCHEME", "Identity", "IdentityInvalid", "PeerRole", "RelayRpc", "Rpc", "may_call"]
+__all__ = [
+    "PARTICIPANT_MAX",
+    "URI_SCHEME",
+    "BridgeRpc",
+    "Identity",
+    "IdentityInvalid",
+    "PeerRole",
+    "RelayRpc",
+    "Rpc",
+    "may_call",
+]
 
 URI_SCHEME: Final = "clearspan"
 PARTICIPANT_MAX: Final = 2**32 - 2  # 0 and 2^32 - 1 are reserved (BYTES-8)
@@ -52,8 +62,11 @@ class Rpc(StrEnum):
     GET_GENESIS = "GetGenesis"
     FOLLOW_LOG = "FollowLog"
     GET_RECEIPT = "GetReceipt"
+    GET_BLOCK_RECEIPT = "GetBlockReceipt"
     GET_BALANCE_RECEIPT = "GetBalanceReceipt"
     GET_SET_CHANGES = "GetSetChanges"
+    GET_OUTGOING = "GetOutgoing"
+    INSPECT = "Inspect"
 
 
 @unique
@@ -63,7 +76,9 @@ class RelayRpc(StrEnum):
     EXCHANGE = "Exchange"
     SYNC = "Sync"
     OFFER = "Offer"
+    OFFERS = "Offers"
     SUBMIT = "Submit"
+    SUBMIT_MANY = "SubmitMany"
     BLOCKS = "Blocks"
     GET_STATUS = "GetStatus"
 
@@ -73,14 +88,16 @@ _SUBMITTERS: Final = frozenset({PeerRole.ISSUER, PeerRole.BANK, PeerRole.CLEARIN
 _WATCHERS: Final = frozenset({PeerRole.OPERATOR, PeerRole.SUPERVISOR})
 
 _VALIDATORS: Final = frozenset({PeerRole.VALIDATOR})
+# A supervisor reads accounts and transfers by Inspect alone, which records each look.
+_OPERATOR: Final = frozenset({PeerRole.OPERATOR})
 
 _MATRIX: Final[dict[Rpc, frozenset[PeerRole]]] = {
     Rpc.SUBMIT: _SUBMITTERS,
     Rpc.SUBMIT_STREAM: _SUBMITTERS,
     Rpc.ADMINISTER: _SUBMITTERS | _WATCHERS | {PeerRole.SCREENING},
-    Rpc.LOOKUP_ACCOUNTS: _SUBMITTERS | _WATCHERS,
-    Rpc.LOOKUP_TRANSFERS: _SUBMITTERS | _WATCHERS | {PeerRole.SCREENING},
-    Rpc.STATEMENT: _SUBMITTERS | _WATCHERS,
+    Rpc.LOOKUP_ACCOUNTS: _SUBMITTERS | _OPERATOR,
+    Rpc.LOOKUP_TRANSFERS: _SUBMITTERS | _OPERATOR | {PeerRole.SCREENING},
+    Rpc.STATEMENT: _SUBMITTERS | _OPERATOR,
     Rpc.GET_DECISION_PROOF: _ALL,
     Rpc.STREAM_BLOCKS: _ALL,
     Rpc.GET_STATUS: _ALL,
@@ -89,8 +106,13 @@ _MATRIX: Final[dict[Rpc, frozenset[PeerRole]]] = {
     Rpc.FOLLOW_LOG: _VALIDATORS | {PeerRole.OPERATOR},
     # Knowing a digest proves to have held the record; a balance is its holder's.
     Rpc.GET_RECEIPT: _ALL,
-    Rpc.GET_BALANCE_RECEIPT: _SUBMITTERS | _WATCHERS,
+    # Digests, codes and times of all: nothing of a record that its reader does not hold already.
+    Rpc.GET_BLOCK_RECEIPT: _SUBMITTERS | _WATCHERS | _VALIDATORS,
+    Rpc.GET_BALANCE_RECEIPT: _SUBMITTERS | _OPERATOR,
     Rpc.GET_SET_CHANGES: _ALL,
+    # Between the nodes of one domain; what is handed out proves itself.
+    Rpc.GET_OUTGOING: frozenset({PeerRole.OPERATOR}),
+    Rpc.INSPECT: _WATCHERS,
 }
 
 # Apart, because calls of one name are equal strings.
@@ -98,9 +120,43 @@ _RELAY_MATRIX: Final[dict[RelayRpc, frozenset[PeerRole]]] = {
     RelayRpc.EXCHANGE: _VALIDATORS,
     RelayRpc.SYNC: _VALIDATORS,
     RelayRpc.OFFER: frozenset({PeerRole.OPERATOR}),
+    RelayRpc.OFFERS: frozenset({PeerRole.OPERATOR}),
     RelayRpc.SUBMIT: _WATCHERS | _VALIDATORS,
+    # Reveals only: who knows a preimage may say it.
+    RelayRpc.SUBMIT_MANY: _SUBMITTERS | _WATCHERS | _VALIDATORS,
     RelayRpc.BLOCKS: _ALL,
     RelayRpc.GET_STATUS: _ALL,
+}
+
+
+@unique
+class BridgeRpc(StrEnum):
+    """Every call of a bridge's service by its name on the wire."""
+
+    QUOTE = "Quote"
+    ACCEPT = "Accept"
+    FIND_ROUTE = "FindRoute"
+    RUN = "Run"
+    GET_SWAP = "GetSwap"
+    LIST_SWAPS = "ListSwaps"
+    STREAM_PROGRESS = "StreamProgress"
+    LIST_CASES = "ListCases"
+    STEP_CASE = "StepCase"
+    GET_STATUS = "GetStatus"
+
+
+# Whose bridge it is decides the rest: all but Quote, Accept and GetStatus are for the bridge's own participant.
+_BRIDGE_MATRIX: Final[dict[BridgeRpc, frozenset[PeerRole]]] = {
+    BridgeRpc.QUOTE: _SUBMITTERS,
+    BridgeRpc.ACCEPT: _SUBMITTERS,
+    BridgeRpc.FIND_ROUTE: _SUBMITTERS,
+    BridgeRpc.RUN: _SUBMITTERS,
+    BridgeRpc.GET_SWAP: _SUBMITTERS,
+    BridgeRpc.LIST_SWAPS: _SUBMITTERS,
+    BridgeRpc.STREAM_PROGRESS: _SUBMITTERS,
+    BridgeRpc.LIST_CASES: _SUBMITTERS,
+    BridgeRpc.STEP_CASE: _SUBMITTERS,
+    BridgeRpc.GET_STATUS: _SUBMITTERS | _WATCHERS,
 }
 
 
@@ -202,6 +258,8 @@ class Identity:
         return self.participant in {debit_participant, credit_participant}
 
 
-def may_call(role: PeerRole, rpc: Rpc | RelayRpc) -> bool:
+def may_call(role: PeerRole, rpc: Rpc | RelayRpc | BridgeRpc) -> bool:
     """Whether the table opens this call to this role."""
+    if isinstance(rpc, BridgeRpc):
+        return role in _BRIDGE_MATRIX[rpc]
     return role in (_RELAY_MATRIX[rpc] if isinstance(rpc, RelayRpc) else _MATRIX[rpc])

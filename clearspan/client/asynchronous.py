@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from clearspan.status import Refusal
     from engine.admin import AdminColumns
     from engine.block import Decision, DecisionProof
+    from engine.block_receipt import BlockFinding
     from engine.header import SignedHeader
     from engine.record import Transfer
     from engine.validators import ValidatorSet
+    from relay.light import LightClient
 
     _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 
@@ -163,6 +165,10 @@ class AsyncClient:
         """Return one page of a statement, to go on from later by its `next`."""
         return await self._drive(self._core.statement(account, after, limit, newest_first=newest_first))
 
+    async def inspect(self, kind: int, query: bytes, look: AdminColumns | None = None) -> tuple[bytes, int]:
+        """Ask for a view (``clearspan.inspection``) as supervisor or operator; return it and the look's time, ns."""
+        return await self._drive(self._core.inspect(kind, query, look))
+
     async def decision_proof(self, digest: bytes) -> tuple[DecisionProof, Decision]:
         """Return the proof of a decision, verified under the shard's block key, and what it proves.
 
@@ -184,9 +190,27 @@ class AsyncClient:
         """Return the verified receipt of an account as the next block leaves it. Waits and raises as receipt does."""
         return await self._drive(self._finality.balance_receipt(account, wait_s=wait_s, verified=verified))
 
+    async def final_blocks(
+        self, shard: int, from_height: int = 0, *, wait_s: float = 5.0, verified: bool = False
+    ) -> tuple[int, list[BlockFinding]]:
+        """Return the next height to ask for, and a shard's final blocks with all decisions from a height on, verified.
+
+        Height 0 is the one after the newest that is final. Waits at most wait_s (and 5 s) for the first; none is no
+        fault. ``clearspan.client.decisions`` follows all shards of a node with it.
+        """
+        steps = self._finality.blocks(shard, from_height, wait_s=wait_s, verified=verified)
+        return await self._drive(steps)
+
     async def validators(self) -> ValidatorSet:
         """Return the newest validator set, each change since the genesis proven: what a receipt is checked with."""
         return await self._drive(self._finality.validators())
+
+    async def light_client(self) -> LightClient:
+        """Return the light client of this connection with every set that a proof leads to now; it goes on being used.
+
+        Who follows the relay by itself begins with it.
+        """
+        return await self._drive(self._finality.light_client())
 
     async def blocks(self, shard: int, *, from_height: int = 1, follow: bool = False) -> AsyncIterator[SignedHeader]:
         """Iterate over a shard's headers, each verified and the child of the one before; with follow, wait for more.

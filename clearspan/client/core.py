@@ -11,7 +11,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -255,6 +255,19 @@ class ClientCore:
         )
         reply, _ = yield from self._ask(Rpc.STATEMENT, request, clearspan_pb2.StatementReply)
         return StatementPage(tuple(transfer_views(reply.transfers)), reply.next)
+
+    def inspect(self, kind: int, query: bytes, columns: AdminColumns | None) -> Steps[tuple[bytes, int]]:
+        """Ask for a view with the look that records it (an operator has none); return it and the look's time, ns."""
+        network = yield from self.network()
+        request = clearspan_pb2.InspectRequest(
+            version=_VERSION, domain=network.domain.domain, kind=cast("clearspan_pb2.InspectKind", kind), query=query
+        )
+        if columns is not None:
+            request.look = columns.bodies.tobytes()
+            request.key_id = int(columns.key_ids[0, 0])
+            request.signature = columns.signatures[0, 0].tobytes()
+        reply, _ = yield from self._ask(Rpc.INSPECT, request, clearspan_pb2.InspectReply)
+        return reply.view, reply.looked_at
 
     def decision_proof(self, digest: bytes) -> Steps[tuple[DecisionProof, Decision]]:
         """Fetch and verify the proof of a decision."""

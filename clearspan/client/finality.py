@@ -12,6 +12,8 @@ from clearspan.client.results import NOT_FOUND
 from clearspan.errors import Refused, VerificationFailed
 from clearspan.roles import Rpc
 from clearspan.v1 import clearspan_pb2
+from engine.anchorage import Finality
+from engine.block_receipt import BlockReceipt
 from engine.receipt import BalanceReceipt, Receipt, decode_receipt
 from engine.refusals import EncodingError, ProofRefused
 from relay.light import LightClient, RecordProof
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clearspan.client.core import ClientCore, Steps
+    from engine.block_receipt import BlockFinding
     from engine.receipt import BalanceFinding, ReceiptFinding
+    from engine.relay_block import RelayHeader
     from engine.validators import ValidatorSet
 
 __all__ = ["FinalityCore", "ProvenBalance", "ProvenReceipt"]
@@ -78,7 +82,7 @@ class FinalityCore:
             finding = found.verify(network.genesis.hash_suite, network.genesis.hash, validators)
         except ProofRefused as error:
             raise VerificationFailed("receipt", str(error)) from error
-        if finding.decision.digest != digest:
+        if not finding.speaks_of(network.genesis.hash_suite, digest):
             raise VerificationFailed("receipt", "it is of another record")
         return ProvenReceipt(data, finding)
 
@@ -108,10 +112,50 @@ class FinalityCore:
             raise VerificationFailed("receipt", "it is of another account")
         return ProvenBalance(data, finding)
 
+    def blocks(
+        self, shard: int, from_height: int, *, wait_s: float, verified: bool
+    ) -> Steps[tuple[int, list[BlockFinding]]]:
+        """Return the next height to ask for, and a shard's blocks from a height on, each followed to its certificate.
+
+        Height 0 is the one after the newest that is final. None come where nothing became final within ``wait_s``.
+        """
+        network = yield from self._core.network()
+        wait_ms = int(min(wait_s, _WAIT_S) * _MS_PER_S)
+        request = clearspan_pb2.GetBlockReceiptRequest(
+            version=_VERSION,
+            domain=network.domain.domain,
+            shard=shard,
+            from_height=from_height,
+            wait_ms=wait_ms,
+            least=_least(verified=verified),
+        )
+        reply = yield from self._core.call(
+            Rpc.GET_BLOCK_RECEIPT, request.SerializeToString(), clearspan_pb2.GetBlockReceiptReply
+        )
+        due = from_height or reply.next_height - len(reply.receipts)
+        found: list[BlockFinding] = []
+        for data in reply.receipts:
+            try:
+                receipt = BlockReceipt.decode(data)
+                validators = yield from self._set_at(receipt.anchorage.relay_header)
+                finding = receipt.verify(network.genesis.hash_suite, network.genesis.hash, validators)
+            except (EncodingError, ProofRefused) as error:
+                raise VerificationFailed("block receipt", str(error)) from error
+            if (finding.header.shard, finding.header.height) != (shard, due + len(found)):
+                raise VerificationFailed("block receipt", "it is of another block")
+            if verified and finding.anchorage.finality is not Finality.VERIFIED:
+                raise VerificationFailed("block receipt", "it is not verified")
+            found.append(finding)
+        return due + len(found), found
+
     def validators(self) -> Steps[ValidatorSet]:
         """Return the newest validator set that the genesis leads to, each change of it proven."""
         light = yield from self._followed()
         return light.newest
+
+    def light_client(self) -> Steps[LightClient]:
+        """Return the light client with every set that a proof leads to now."""
+        return self._followed()
 
     def _awaited(self, rpc: Rpc, request: Callable[[int], bytes], wait_s: float) -> Steps[bytes]:
         """Ask, letting the node wait, until there is a receipt or ``wait_s`` are over."""
@@ -129,7 +173,9 @@ class FinalityCore:
 
     def _set_of(self, receipt: Receipt | BalanceReceipt) -> Steps[ValidatorSet]:
         """Return the set that decides a receipt's relay block, as far as proofs lead to it."""
-        header = receipt.anchorage.relay_header
+        return (yield from self._set_at(receipt.anchorage.relay_header))
+
+    def _set_at(self, header: RelayHeader) -> Steps[ValidatorSet]:
         if self._light is None or header.set_id > self._light.newest.set_id:
             yield from self._followed()
         assert self._light is not None

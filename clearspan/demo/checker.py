@@ -3,7 +3,7 @@
     python -m clearspan.demo.checker NETWORK WORK PARENT_PID
 
 It promises that nothing is counted which a node did not show, by its record digest, with the code and the time that the
-client was told. It speaks as the supervisor of each domain, has the acknowledgement files and the client's list of SM2
+client was told. It speaks as the operator of each domain, has the acknowledgement files and the client's list of SM2
 keys, and shares no memory with who wrote them. What it found is one line of JSON.
 """
 
@@ -172,7 +172,7 @@ async def _one(network: Network, work: Path, domain: int, sm2_keys: frozenset[in
     for part in ("others", "load"):
         gather(AcknowledgementFile.read(acknowledgement_path(work, domain, part)), known, load=part == "load")
     name = network.genesis.domain(domain).name
-    tls = tls_files(network, f"supervisor-{name}")
+    tls = tls_files(network, f"operator-{name}")
     async with AsyncClient(network.address(domain), tls, genesis_hash=network.genesis.hash, policy=_POLICY) as client:
         findings = await check_domain(client, domain, known, sm2_keys)
     say("checked", findings=findings.encode())

@@ -16,23 +16,28 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from clearspan.cluster import Cluster, create_network
+from clearspan.config import ShardsSection
 from clearspan.demo.checker import Findings
 from clearspan.demo.children import Child, ChildFailed
 from clearspan.demo.report import DemoReport, FinalityReport, KillReport, LedgerLine
+from clearspan.demo.swaps import run_swaps
 from clearspan.demo.verifying import CheckedReceipts, check_receipts
 from clearspan.errors import ConfigError
+from clearspan.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from clearspan.demo.plan import DemoPlan
     from clearspan.demo.progress import DemoProgress
-    from clearspan.network import Network
+    from clearspan.demo.swaps import SwapsReport
 
 __all__ = ["DemoHooks", "Stage", "run_demo", "workspace"]
+
+_SEAL_MS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,17 @@ def run_demo(plan: DemoPlan, path: Path, progress: DemoProgress, hooks: DemoHook
     plan.check()
     began = time.monotonic_ns()
     progress.step("making a network")
+    # With validators beside, a seal is the first half of what finality takes.
+    shards = ShardsSection(seal_interval_ms=_SEAL_MS)
     network = create_network(
-        path / "network", plan.currencies, name="demo", port=0, metrics_port=0, window_s=plan.window_s
+        path / "network",
+        plan.currencies,
+        name="demo",
+        port=0,
+        metrics_port=0,
+        window_s=plan.window_s,
+        lock_min_s=plan.lock_min_s,
+        node_shards=shards,
     )
     work = path / "client"
     work.mkdir()
@@ -117,6 +131,7 @@ def run_demo(plan: DemoPlan, path: Path, progress: DemoProgress, hooks: DemoHook
     progress.step("starting validators and nodes")
     with Cluster(network, validators=plan.validators) as cluster:
         load, files, finals, done = _client(plan, stage, cluster, progress)
+        swaps = run_swaps(Network.load(network.path), progress)
         hooks.before_check(stage)
         progress.step("reading everything back")
         findings = _check(stage)
@@ -126,7 +141,7 @@ def run_demo(plan: DemoPlan, path: Path, progress: DemoProgress, hooks: DemoHook
     hooks.before_audit(stage)
     progress.step("auditing the stopped logs")
     audits = _audit(stage)
-    heard = _Accounts(plan, network, load, files, finals, done, findings, checked, audits)
+    heard = _Accounts(plan, network, load, files, finals, done, findings, checked, audits, swaps)
     return heard.report(began, progress.phases_ms)
 
 
@@ -255,6 +270,7 @@ class _Accounts:
     findings: dict[int, Findings]
     checked: CheckedReceipts
     audits: dict[int, dict[str, Any] | str]
+    swaps: SwapsReport
 
     def report(self, began: int, phases_ms: dict[str, int]) -> DemoReport:
         """Put the report together and hold it against the plan."""
@@ -276,6 +292,7 @@ class _Accounts:
             load_elapsed_ms=self.done["load_elapsed_ns"] // 1_000_000,
             kill=self._kill(),
             finality=self._finality(),
+            swaps=self.swaps,
             elapsed_ms=(time.monotonic_ns() - began) // 1_000_000,
             phases_ms=phases_ms,
         )
@@ -302,6 +319,7 @@ class _Accounts:
             supply=supply,
             issued=issued,
             audited_settled=settled,
+            added_by_swaps=self.swaps.added[domain],
         )
 
     def _kill(self) -> KillReport:
@@ -335,7 +353,7 @@ class _Accounts:
         )
 
     def _problems(self, report: DemoReport) -> list[str]:
-        problems = list(self.checked.problems)
+        problems = [*self.checked.problems, *self.swaps.problems]
         for line in report.ledgers:
             audit = self.audits[line.domain]
             if line.lost:
@@ -343,9 +361,10 @@ class _Accounts:
                 problems.append(f"{line.currency}: {line.lost} acknowledged transfers are not as acknowledged: {shown}")
             if isinstance(audit, str):
                 problems.append(f"{line.currency}: the audit failed: {audit}")
-            elif line.audited_settled != line.settled:
+            elif line.audited_settled != line.settled + line.added_by_swaps:
+                read = line.settled + line.added_by_swaps
                 problems.append(
-                    f"{line.currency}: the log settles {line.audited_settled} transfers, {line.settled} were read back"
+                    f"{line.currency}: the log settles {line.audited_settled} transfers, {read} were read back"
                 )
         wanted = self.plan.per_ledger * len(report.ledgers)
         if report.load_settled != wanted:
@@ -355,6 +374,9 @@ class _Accounts:
             problems.append(f"refused {report.refused} where {expected} is due")
         if report.repeated != 1:
             problems.append(f"{report.repeated} payments were answered `exists` where one was sent twice")
+        swaps = (self.swaps.claimed, self.swaps.refunded)
+        if swaps != (self.plan.swaps_claimed, self.plan.swaps_refunded):
+            problems.append(f"{swaps[0]} swaps were claimed and {swaps[1]} refunded")
         if self.load.at_kill is None:
             problems.append("no node was killed")
         finality = report.finality

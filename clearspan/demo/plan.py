@@ -53,6 +53,12 @@ class DemoPlan:
     window_s: int = 600
     """Validity window of the ledgers: long enough for a slow machine to send again after the kill."""
     hold_timeout_ms: int = 1_500
+    lock_min_s: int = 2
+    """The least time to a lock's timelock: short, so that one can be watched to its refund."""
+    swaps_claimed: int = 3
+    """Cross-currency payments that must arrive, one of them over two hops."""
+    swaps_refunded: int = 1
+    """And that must run into their timelock."""
 
     def check(self) -> None:
         """Raise ConfigError for a plan that shows nothing, or examples that are not there."""

@@ -15,6 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from clearspan.demo.swaps import SwapsReport
+
 __all__ = ["DemoReport", "FinalityReport", "KillReport", "LedgerLine"]
 
 VERIFICATION_FAILED = 4
@@ -37,6 +39,7 @@ class LedgerLine:
     supply: int | None
     issued: int | None
     audited_settled: int | None
+    added_by_swaps: int = 0
 
     @property
     def conserved(self) -> bool:
@@ -56,6 +59,7 @@ class LedgerLine:
             "supply": None if self.supply is None else str(self.supply),
             "issued": None if self.issued is None else str(self.issued),
             "audited_settled": self.audited_settled,
+            "added_by_swaps": self.added_by_swaps,
         }
 
 
@@ -130,6 +134,7 @@ class DemoReport:
     load_elapsed_ms: int
     kill: KillReport
     finality: FinalityReport
+    swaps: SwapsReport
     elapsed_ms: int
     phases_ms: dict[str, int]
     problems: list[str] = field(default_factory=list)
@@ -170,6 +175,9 @@ class DemoReport:
             "elapsed_s": self.elapsed_ms / 1000,
             "finalized_height": self.finality.finalized_height,
             "receipts_verified": self.finality.receipts_verified,
+            "swaps_claimed": self.swaps.claimed,
+            "swaps_refunded": self.swaps.refunded,
+            "swap_receipts_verified": self.swaps.receipts,
             "recovered_in_ms": self.kill.recovered_in_ms,
             "cross_shard": sum(line.cross_shard for line in self.ledgers),
             "sm2": self.sm2,
@@ -180,6 +188,7 @@ class DemoReport:
             "load": {"settled": self.load_settled, "elapsed_ms": self.load_elapsed_ms},
             "kill": self.kill.encode(),
             "finality": self.finality.encode(),
+            "swaps": [payment.encode() for payment in self.swaps.payments],
             "ledgers": [line.encode() for line in self.ledgers],
             "phases_ms": self.phases_ms,
             "problems": self.problems,
@@ -233,11 +242,27 @@ class DemoReport:
             f"           (median; {final.final_max_ms} ms at most), seal and agreement of the validators included",
             f"Receipts   {final.receipts_verified} of payers, payees and balances convince a process {without}",
             f"           ({states})",
+            *self._swap_sentences(),
             f"Lost       {self.acknowledged_lost:,} of what was acknowledged",
             f"Conserved  {yes}: all logs executed again from the first record, every signature checked again",
             f"Speed      {self.transfers_per_s:,} signed and durable transfers a second, kill and restart included",
             f"Time       {self.elapsed_ms / 1000:.1f} s",
         ]
+
+    def _swap_sentences(self) -> list[str]:
+        """Say what became of the swaps, with the whole timeline of the longest that arrived and of what came back."""
+        swaps = self.swaps
+        lines = [
+            f"Swapped    {swaps.claimed} payments across currencies, all legs or none; {swaps.refunded} came back",
+            f"           ({swaps.receipts} receipts of locks, claims and refunds convince)",
+        ]
+        arrived = [each for each in swaps.payments if each.outcome == "claimed"]
+        shown = [max(arrived, key=lambda each: len(each.path))] if arrived else []
+        shown += [each for each in swaps.payments if each.outcome != "claimed"]
+        for payment in shown:
+            lines.append(f"           {' to '.join(payment.path)}: {payment.outcome} after {payment.took_ms:,} ms")
+            lines += [f"           {at:8,} ms  {text}" for at, _, text in payment.timeline]
+        return lines
 
 
 def _major(minor: int, scale: int) -> str:

@@ -16,6 +16,7 @@ from clearspan.iso20022.document import ReaderLimits
 from clearspan.iso20022.errors import IsoCode, IsoError
 from clearspan.iso20022.instruction import Instruction, instruction_fields, instructions
 from clearspan.iso20022.reader import read
+from clearspan.iso20022.swaps import SwapInstruction, swap_instructions, swap_outcome
 from clearspan.iso20022.types import (
     AccountScheme,
     BusinessHeader,
@@ -42,6 +43,7 @@ __all__ = [
     "Payment",
     "ReaderLimits",
     "Settlement",
+    "SwapInstruction",
     "account_id",
     "format_account",
     "instruction_fields",
@@ -54,4 +56,6 @@ __all__ = [
     "refusal_report",
     "resolve_account",
     "status_report",
+    "swap_instructions",
+    "swap_outcome",
 ]

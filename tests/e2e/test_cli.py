@@ -63,11 +63,14 @@ def _cpu_seconds(*arguments: str) -> float:
 
 
 def test_what_is_not_built_is_not_listed(clearspan):
-    """Verbs of later releases are absent, not stubs."""
+    """Verbs of later releases are absent, not stubs; every one that is listed answers."""
     out = clearspan("--help").out
-    for word in ("swap", "corridor", "hold", "breaker"):
+    for word in ("backup", "upgrade", "console"):
         assert clearspan(word).code == 2
         assert word not in out
+    for word in ("bridge", "swap", "corridor", "hold", "breaker"):
+        assert word in out
+        assert clearspan(word, "--help").code == 0
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,9 @@ def holds_what_was_promised(report: dict) -> None:
     assert report["refused"] == DemoPlan().expected_refusals()
     assert report["refused"]["invalid_signature"] == report["refused"]["credit_account_not_found"] == 1
     assert report["repeated"] == 1
+    assert (report["swaps_claimed"], report["swaps_refunded"]) == (3, 1)
+    assert report["swap_receipts_verified"] == sum(each["receipts"] for each in report["swaps"])
+    assert [each["path"] for each in report["swaps"]][2:] == [["CNY", "HKD", "THB"]] * 2
     assert report["file_payments"] == 365
     assert report["transfers_per_s"] > 0
     assert report["cross_shard"] > TRANSFERS // 4
@@ -92,7 +95,8 @@ def holds_what_was_promised(report: dict) -> None:
     assert 0 < finality["final_p50_ms"] <= finality["final_max_ms"]
     assert report["settled"] == sum(line["settled"] for line in report["ledgers"])
     for line in report["ledgers"]:
-        assert line["settled"] == line["audited_settled"]
+        assert line["settled"] + line["added_by_swaps"] == line["audited_settled"]
+        assert line["added_by_swaps"] > 0
         assert line["supply"] == line["issued"]
 
 

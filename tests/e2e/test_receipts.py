@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 
 from clearspan.cluster import Cluster
 from clearspan.pki import TlsFiles
 from clearspan.relay_link.lines import LineSet
+from clearspan.signer import Signer
 from clearspan.verifier.offline import read_trust, verify_receipt
 from clearspan.verifier.page import code_table
+from engine.batch import sign_messages
 from engine.codes import ResultCode
 from engine.receipt import decode_receipt
+from engine.record import derived_claim
 from engine.relay_block import reveal_record
+from engine.types import NS_PER_S, TransferKind
 from tests.behaviour.test_receipt_page import NODE_PROGRAM, SCRIPT
+from tests.e2e.relay_support import relay_client
 from tests.e2e.support import ROOT, client_of, digests_of, fund, payments, small_network
 
 pytestmark = pytest.mark.timeout(180)
@@ -151,6 +159,42 @@ def test_the_commands_get_verify_and_page(cluster, banks, clearspan, tmp_path) -
     assert again.code == 0 and "final" in again.out
     status = clearspan("node", "status", "--network", network, "--json")
     assert status.json["nodes"][0]["shards"][0]["final_height"] > 0
+
+
+def test_a_claim_has_a_receipt_by_its_own_digest_and_by_its_locks(cluster, banks, clearspan, tmp_path) -> None:
+    """A lock across shards, revealed at a validator: nobody signed the claim, and every verifier takes its receipt."""
+    network, secret, now = cluster.network, hashlib.sha256(b"a secret").digest(), time.time_ns()
+    payer, payee = banks[:2]
+    signer, suite = Signer(network.genesis, payer.ring), network.genesis.hash_suite
+    plain = signer.transfer(
+        debit_account=payer.accounts[0], credit_account=payee.accounts[1], amount=7, ledger=156, key_id=payer.key_id
+    )
+    hashlock, until = hashlib.sha256(secret).digest(), now + 120 * NS_PER_S
+    lock = replace(plain, flags=int(TransferKind.LOCK), until=until, binding=hashlock)
+    batch = signer.sign(1, [lock])
+    (lock_digest,) = digests_of(network, batch)
+    claim = derived_claim(suite, lock, lock_digest, secret)
+    ((_, claim_digest),) = sign_messages(suite, network.genesis.hash, [claim])
+
+    async def work() -> None:
+        async with client_of(cluster, "clearing-house") as house:
+            assert (await house.submit(batch)).codes.tolist() == [ResultCode.CREATED]
+        async with relay_client(cluster.validators, cluster.validators.participants[0], "clearing-house") as client:
+            assert await client.reveal([secret]) == [""]
+
+    asyncio.run(work())
+    for digest, form in ((claim_digest, "payer"), (claim_digest, "payee"), (lock_digest, "payee")):
+        path = tmp_path / f"{form}-{digest.hex()[:4]}.receipt"
+        got = clearspan(
+            "receipt", "get", "--digest", digest.hex(), "--form", form, "--out", path, "--network", network.path,
+            "--timeout-s", WAIT_S, "--json",
+        )  # fmt: skip
+        assert got.code == 0, got.err
+        assert (got.json["code"], got.json["amount"], got.json["digest"]) == ("claimed", "7", claim_digest.hex())
+        held = clearspan("receipt", "verify", path, "--digest", digest.hex(), "--network", network.path, "--json")
+        assert held.code == 0, held.err
+        genesis = (network.path / "genesis.json").read_bytes()
+        assert verify_receipt(path.read_bytes(), read_trust(genesis)).state in {"anchored", "verified"}
 
 
 def test_an_account_is_proven_to_who_may_see_it_alone(cluster, banks) -> None:

@@ -1,0 +1,139 @@
+"""A payer's questions to providers: many swaps in one call to each, answers compared with the terms before they count.
+
+It promises that a lock record counts only if it is exactly the lock that the terms ask for, whoever signed it; whether
+it stands is then for the blocks of its ledger to show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from bridge.quotes import SIGNED_QUOTE_BYTES, SignedQuote
+from bridge.refusals import BridgeCode, BridgeRefused
+from clearspan.v1 import bridge_pb2
+from engine.record import Transfer
+from engine.refusals import EncodingError
+from engine.types import NS_PER_S, RECORD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.terms import SwapTerms
+    from clearspan.bridging.book import OpenSwap
+    from clearspan.bridging.engine import BridgeEngine
+    from clearspan.bridging.peers import Peers
+
+__all__ = ["Asking", "demand_lock_of", "split_quotes"]
+
+# Small calls, several at a time: an answer waits for the slowest lock of its own call only.
+_CALLS_IN_FLIGHT_MAX: Final = 8
+_ASKED_AT_ONCE_MAX: Final = 128
+
+
+class Asking:
+    """Questions by provider. Use from one event loop; ``stop`` at the end."""
+
+    def __init__(self, engine: BridgeEngine, peers: Peers) -> None:
+        """Take whose swaps these are and the lines to the others."""
+        self._engine, self._peers = engine, peers
+        self._waiting: dict[int, deque[tuple[OpenSwap, int]]] = {}
+        self._calls: dict[int, set[asyncio.Task[None]]] = {}
+
+    async def stop(self) -> None:
+        """Give up what is asked now; the journal leads to the same questions again."""
+        calls = [call for each in self._calls.values() for call in each]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def restore_route(self, swap: OpenSwap, data: bytes) -> None:
+        """Take back the quotes of a swap as they were kept."""
+        swap.quotes = split_quotes(data)
+        swap.providers = tuple(SignedQuote.decode(each).quote.provider for each in swap.quotes)
+
+    def ask(self, asks: Sequence[tuple[OpenSwap, int]]) -> None:
+        """Ask soon; what is being asked already is not asked twice at a time."""
+        providers: set[int] = set()
+        for swap, leg in asks:
+            if swap.asking == leg or not swap.legs[leg - 1].record or not swap.quotes:
+                continue
+            swap.asking = leg
+            provider = swap.providers[leg - 1]
+            self._waiting.setdefault(provider, deque()).append((swap, leg))
+            providers.add(provider)
+        for provider in sorted(providers):
+            self._pump(provider)
+
+    def _pump(self, provider: int) -> None:
+        waiting, calls = self._waiting[provider], self._calls.setdefault(provider, set())
+        while waiting and len(calls) < _CALLS_IN_FLIGHT_MAX:
+            part = [waiting.popleft() for _ in range(min(len(waiting), _ASKED_AT_ONCE_MAX))]
+            call = asyncio.get_running_loop().create_task(self._call(provider, part))
+            calls.add(call)
+
+            def done(task: asyncio.Task[None], calls: set[asyncio.Task[None]] = calls) -> None:
+                calls.discard(task)
+                if not task.cancelled():
+                    self._pump(provider)
+
+            call.add_done_callback(done)
+
+    async def _call(self, provider: int, part: Sequence[tuple[OpenSwap, int]]) -> None:
+        asked = [self._acceptance(swap, leg) for swap, leg in part]
+        answers = await self._peers.accept(provider, asked)
+        for swap, _ in part:
+            swap.asking = 0
+        for (swap, leg), answer in zip(part, answers or (), strict=False):
+            if answer.HasField("refusal"):
+                self._engine.on_not_accepted(swap, leg, answer.refusal.code, answer.refusal.text)
+                continue
+            try:
+                demand_lock_of(swap.terms, leg, self._engine.genesis.hash_suite, answer.lock_record, swap.swap)
+            except BridgeRefused as error:
+                self._engine.on_not_accepted(swap, leg, int(BridgeCode.PROVIDER_REFUSED), str(error))
+            else:
+                self._engine.on_accepted(swap, leg, answer.lock_record)
+
+    def _acceptance(self, swap: OpenSwap, leg: int) -> bridge_pb2.Acceptance:
+        before = swap.legs[leg - 1]
+        return bridge_pb2.Acceptance(
+            terms=swap.terms.encode(),
+            leg=leg,
+            quote=swap.quotes[leg - 1],
+            lock_record=before.record,
+            shard=before.shard,
+            height=before.height,
+            travel_rule=swap.travel_rule,
+            onward_quotes=swap.quotes[leg:],
+            premium_record=swap.premium if leg == 1 else b"",
+        )
+
+
+def split_quotes(data: bytes) -> tuple[bytes, ...]:
+    """Return signed quotes that lie one after the other."""
+    return tuple(data[at : at + SIGNED_QUOTE_BYTES] for at in range(0, len(data), SIGNED_QUOTE_BYTES))
+
+
+def demand_lock_of(terms: SwapTerms, leg: int, suite: int, record: bytes, swap: bytes) -> None:
+    """Demand that a record is the lock that the terms ask for; raises BridgeRefused (legs_do_not_match).
+
+    Key, instant and validity are the locker's own; everything else follows from the terms.
+    """
+    try:
+        found = Transfer.decode(record)
+    except EncodingError as error:
+        text = f"a lock record of {len(record)} bytes, not {RECORD_BYTES}"
+        raise BridgeRefused(BridgeCode.LEGS_DO_NOT_MATCH, text, leg=leg) from error
+    expected = terms.lock_record(
+        leg,
+        suite,
+        key_id=found.key_id,
+        now_ns=found.expires_at - found.valid_for_s * NS_PER_S,
+        window_s=found.valid_for_s,
+        code=found.code,
+        swap=swap,
+    )
+    if found != expected:
+        raise BridgeRefused(BridgeCode.LEGS_DO_NOT_MATCH, f"the lock of leg {leg} is not what the terms say", leg=leg)

@@ -1,0 +1,85 @@
+"""The bridges of others: quotes asked of all of them, acceptances of many swaps in one call to each.
+
+It promises that what is asked of one bridge waits for no other, and that a bridge that does not answer costs its own
+swaps time and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from clearspan.client.bridge import BridgeClient
+from clearspan.errors import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clearspan.bridging.directory import BridgeDirectory
+    from clearspan.pki import TlsFiles
+    from clearspan.v1 import bridge_pb2
+
+__all__ = ["ACCEPTANCES_AT_ONCE_MAX", "Peers"]
+
+ACCEPTANCES_AT_ONCE_MAX: Final = 1_024
+_QUOTE_S: Final = 3.0
+_ACCEPT_S: Final = 10.0
+_log = structlog.get_logger("clearspan.bridging")
+
+
+class Peers:
+    """Connections to other bridges, made when they are first used and anew when one has moved."""
+
+    def __init__(self, directory: BridgeDirectory, tls: TlsFiles) -> None:
+        """Take the file of addresses and the certificate to speak with."""
+        self.directory = directory
+        self._tls = tls
+        self._clients: dict[int, BridgeClient] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        clients, self._clients = list(self._clients.values()), {}
+        await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
+
+    async def quotes(
+        self, request: bridge_pb2.QuoteRequest, providers: Sequence[int]
+    ) -> dict[int, bridge_pb2.QuoteReply]:
+        """Ask several providers at once; who does not answer in time is left out."""
+        found = await asyncio.gather(*(self._quote(each, request) for each in providers))
+        return {provider: reply for provider, reply in zip(providers, found, strict=True) if reply is not None}
+
+    async def _quote(self, provider: int, request: bridge_pb2.QuoteRequest) -> bridge_pb2.QuoteReply | None:
+        try:
+            async with asyncio.timeout(_QUOTE_S):
+                client = await self._client(provider)
+                return await client.quote(request) if client is not None else None
+        except (ClientError, TimeoutError) as error:
+            _log.info("quote_not_given", provider=provider, reason=str(error))
+            return None
+
+    async def accept(
+        self, provider: int, asked: Sequence[bridge_pb2.Acceptance]
+    ) -> list[bridge_pb2.AcceptAnswer] | None:
+        """Ask a provider to lock its legs; None where it did not answer: the same may be asked again."""
+        try:
+            async with asyncio.timeout(_ACCEPT_S):
+                client = await self._client(provider)
+                return await client.accept(asked) if client is not None else None
+        except (ClientError, TimeoutError) as error:
+            _log.warning("acceptance_not_answered", provider=provider, count=len(asked), reason=str(error))
+            return None
+
+    async def _client(self, participant: int) -> BridgeClient | None:
+        await asyncio.to_thread(self.directory.refresh) if not self._clients else None
+        target = self.directory.target(participant)
+        known = self._clients.get(participant)
+        if target is None:
+            await asyncio.to_thread(self.directory.refresh)
+            return known
+        if known is None or known.target != target:
+            if known is not None:
+                await known.close()
+            known = self._clients[participant] = BridgeClient(target, self._tls, timeout_s=_ACCEPT_S, patient=True)
+        return known

@@ -1,0 +1,340 @@
+"""One bridge process: the place where settings, keys, journal, machines, lines, service and figures are put together.
+
+It promises an order. The journal is read and every open swap stands again before anything is sent; the ready line is
+written when a call would be answered; an end by signal closes the service and stops between two commits. What it was
+doing goes on at the next start from what is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import uvloop
+
+from bridge.ports import Timing
+from clearspan.bridging.accepting import Accepting
+from clearspan.bridging.asking import Asking
+from clearspan.bridging.compliance import Compliance, Screening
+from clearspan.bridging.corridors import Corridors
+from clearspan.bridging.desk import ProviderDesk
+from clearspan.bridging.directory import BridgeDirectory
+from clearspan.bridging.engine import BridgeEngine
+from clearspan.bridging.keys import BridgeKeys
+from clearspan.bridging.ledger_quotes import LedgerQuotes
+from clearspan.bridging.ledgers import LedgerPort
+from clearspan.bridging.metrics import BridgeMetrics
+from clearspan.bridging.offers import read_offers
+from clearspan.bridging.peers import Peers
+from clearspan.bridging.relay import RelayPort
+from clearspan.bridging.routing import Planner
+from clearspan.bridging.rule_files import BREAKERS_FOLDER, RuleFiles, read_screen
+from clearspan.bridging.running import RunningBridge
+from clearspan.bridging.service import BridgeServer
+from clearspan.bridging.store import JOURNAL_FOLDER, JournalStore
+from clearspan.client import AsyncClient, RetryPolicy
+from clearspan.errors import ClearspanError, ConfigError
+from clearspan.metrics import MetricsServer
+from clearspan.network import NodeAddress, node_entries, read_address
+from clearspan.pki import TlsFiles
+from clearspan.process import configure_log, end_with_parent, note_address, stop_signals
+from clearspan.relay_link.lines import LineSet
+from clearspan.service.access import AccessList
+from clearspan.validator.addresses import AddressBook
+from engine.data_directory import DataDirectory
+from engine.genesis import Genesis
+from engine.refusals import EncodingError, GenesisRefused
+from engine.types import NS_PER_S, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bridge.ports import EntryKind
+    from clearspan.bridging.config import LoadedBridge
+    from relay.light import LightClient
+
+__all__ = ["BRIDGE_KIND", "BridgeFaulted", "run_bridge"]
+
+BRIDGE_KIND: Final = "bridge"
+"""The kind that a bridge's data directory says it is of."""
+_MS_PER_S: Final = 1_000
+_NS_PER_MS: Final = 1_000_000
+_OFFERS_S: Final = 1.0
+_log = structlog.get_logger("clearspan.bridging")
+
+
+class BridgeFaulted(ClearspanError):  # noqa: N818 - named as what it is, like the other refusals
+    """The bridge met a fault that it must not go on from. What it wrote down is on the disk."""
+
+    def __init__(self, error: BaseException) -> None:
+        """Name the fault."""
+        super().__init__(
+            f"the bridge stopped: {type(error).__name__}: {error}",
+            "mend the cause, then start it again before the next timelock: it goes on from its journal",
+        )
+
+
+def run_bridge(
+    loaded: LoadedBridge,
+    announce: Callable[[NodeAddress], None],
+    *,
+    parent_pid: int | None = None,
+    die_at: str = "",
+) -> None:
+    """Run a bridge until a signal ends it; announce is called when it is ready.
+
+    parent_pid: end at once when that process does. die_at: for tests, end by SIGKILL at the first step of this name,
+    such as written:locking (the entry is durable, nothing was done) or acted:locking. Raises ConfigError and its like,
+    PortInUse, what the journal raises, and BridgeFaulted.
+    """
+    if parent_pid is not None:
+        end_with_parent(parent_pid)
+    configure_log(loaded.config.bridge.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(loaded, announce, die_at))
+
+
+async def _run(loaded: LoadedBridge, announce: Callable[[NodeAddress], None], die_at: str) -> None:
+    stopping = stop_signals()
+    config = loaded.config
+    genesis = _read_genesis(loaded)
+    tls = TlsFiles(*(loaded.resolve(path) for path in (config.tls.certificate, config.tls.key, config.tls.authority)))
+    tls.read()
+    access = AccessList(loaded.resolve(config.tls.access) if config.tls.access else None)
+    metrics = BridgeMetrics()
+    async with contextlib.AsyncExitStack() as stack:
+        directory = stack.enter_context(_data_directory(loaded, genesis))
+        store = JournalStore(directory.path / JOURNAL_FOLDER, config.data.journal_bytes_max)
+        stack.callback(store.close)
+        bridge = await _put_together(loaded, genesis, tls, store, stack)
+        engine = bridge.engine
+        engine.on_finished = metrics.finished
+        if die_at:
+            engine.at_step = partial(_die, die_at)
+        metrics.watch(engine)
+        figures = MetricsServer(metrics, config.metrics.host, config.metrics.port) if config.metrics.enabled else None
+        if figures is not None:
+            stack.callback(figures.close)
+        server = BridgeServer(
+            bridge, tls, host=config.bridge.host, port=config.bridge.port, limits=config.limits, access=access
+        )
+        port = await server.start()
+        stack.push_async_callback(server.stop)
+        address = NodeAddress(config.bridge.host, port, figures.port if figures is not None else 0, os.getpid())
+        note_address(directory.path, address)
+        _log.info("bridge_ready", port=port, metrics_port=address.metrics_port, swaps=len(engine.book))
+        announce(address)
+        await _until_ended(engine, stopping)
+        _log.info("bridge_stopping", swaps=len(engine.book))
+
+
+def _die(die_at: str, stage: str, kind: EntryKind) -> None:
+    """End as a power cut would, where a test asks for it."""
+    if f"{stage}:{kind.name.lower()}" == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _put_together(
+    loaded: LoadedBridge, genesis: Genesis, tls: TlsFiles, store: JournalStore, stack: contextlib.AsyncExitStack
+) -> RunningBridge:
+    config = loaded.config
+    keys = BridgeKeys(genesis, loaded.resolve(config.keys.path), loaded.resolve(config.keys.passphrase_file))
+    offers_path = loaded.resolve(config.provider.offers)
+    keys.offers = read_offers(offers_path)
+    corridors = Corridors(loaded.resolve(config.provider.corridors))
+    participant = config.bridge.participant
+    desk = None
+    if config.provider.enabled:
+        if not keys.offers.accounts:
+            raise ConfigError("provider.offers", f"{offers_path} names no account", "name the desk's accounts")
+        desk = ProviderDesk(genesis, participant, keys, corridors, keys.offers)
+    retry_ns = config.bridge.retry_ms * _NS_PER_MS
+    engine = BridgeEngine(
+        genesis,
+        participant,
+        store,
+        corridors=corridors,
+        keys=keys,
+        desk=desk,
+        compliance=Compliance(genesis, participant, corridors, _screening(loaded, genesis, keys)),
+        timing=Timing(retry_ns=retry_ns),
+        swaps_open_max=config.bridge.swaps_open_max,
+    )
+    peers = Peers(BridgeDirectory(loaded.resolve(config.provider.bridges)), tls)
+    stack.push_async_callback(peers.close)
+    ledgers = _ledgers(loaded, genesis, tls, engine)
+    relay = _relay(loaded, genesis, tls, engine, ledgers)
+    asking = Asking(engine, peers)
+    engine.attach(ledgers, relay, asking)
+    fresh = engine.restore_desk()
+    if desk is not None:
+        desk.post(keys.offers, engine.now(), inventory=fresh)
+    # Watched first, so that what becomes final while the journal is read is not missed.
+    for each in ledgers:
+        stack.push_async_callback(each.stop)
+    await asyncio.gather(*(each.start() for each in ledgers))
+    engine.compliance.restore(store, engine.now())
+    rules = RuleFiles(
+        genesis,
+        corridors,
+        engine.compliance,
+        notices=loaded.resolve(config.data.path) / BREAKERS_FOLDER,
+        names=loaded.resolve(config.screening.list) if config.screening.list else None,
+        now=engine.now,
+    )
+    rules.look()
+    restored = engine.restore()
+    if restored:
+        _log.info("swaps_restored", count=restored)
+    engine.start()
+    stack.push_async_callback(engine.stop)
+    stack.push_async_callback(asking.stop)
+    relay.start()
+    stack.push_async_callback(relay.stop)
+    following = asyncio.create_task(rules.follow(), name="rules")
+    stack.callback(following.cancel)
+    if desk is not None:
+        rates = asyncio.create_task(_follow_offers(offers_path, desk, engine), name="offers")
+        stack.callback(rates.cancel)
+    planner = Planner(genesis, participant, corridors, peers)
+    return RunningBridge(
+        genesis,
+        participant,
+        config.bridge.name,
+        engine,
+        planner,
+        ledgers,
+        relay,
+        desk,
+        Accepting(engine, desk) if desk is not None else None,
+        _ledger_quotes(loaded, genesis, keys, ledgers) if desk is not None else None,
+    )
+
+
+def _screening(loaded: LoadedBridge, genesis: Genesis, keys: BridgeKeys) -> Screening:
+    """Read the list that names are screened against, where one is named."""
+    section = loaded.config.screening
+    screen = read_screen(loaded.resolve(section.list), genesis.hash_suite) if section.list else None
+    return Screening(screen, keys.any_of(Role.SCREENING) or 1, section.hold_s * NS_PER_S, section.pattern_threshold)
+
+
+def _ledger_quotes(
+    loaded: LoadedBridge, genesis: Genesis, keys: BridgeKeys, ledgers: list[LedgerPort]
+) -> LedgerQuotes | None:
+    if not loaded.config.provider.quotes_on_ledger:
+        return None
+    return LedgerQuotes(genesis, keys, {each.domain: each for each in ledgers})
+
+
+def _ledgers(loaded: LoadedBridge, genesis: Genesis, tls: TlsFiles, engine: BridgeEngine) -> list[LedgerPort]:
+    """Prepare a line to the node of each domain that the file of addresses names."""
+    nodes = loaded.config.nodes
+    path = loaded.resolve(nodes.addresses)
+    policy = RetryPolicy(deadline_s=20.0, attempt_s=10.0)
+    found = []
+    for entry in node_entries(path, genesis):
+        address = read_address(path.parent / "nodes" / entry.name / "data") if not entry.port else None
+        if not entry.port and address is None:
+            raise ConfigError(str(path), f"node {entry.name}: its port is chosen at its start", "start the node first")
+        target = address.target if address is not None else f"{entry.host}:{entry.port}"
+        client = AsyncClient(target, tls, genesis_hash=genesis.hash, policy=policy)
+        signer = engine.keys.signer(entry.domain) if entry.domain in engine.keys.domains else None
+        found.append(
+            LedgerPort(
+                entry.domain,
+                client,
+                signer,
+                answered=engine.on_answers,
+                final=engine.on_final,
+                verified=nodes.finality == "verified",
+                batch_count_max=nodes.batch_count_max,
+                batch_wait_s=nodes.batch_wait_ms / _MS_PER_S,
+                in_flight_max=nodes.batches_in_flight_max,
+            )
+        )
+    return found
+
+
+def _relay(
+    loaded: LoadedBridge, genesis: Genesis, tls: TlsFiles, engine: BridgeEngine, ledgers: list[LedgerPort]
+) -> RelayPort:
+    relay = loaded.config.relay
+
+    async def trust() -> LightClient:
+        return await ledgers[0].client.light_client()
+
+    return RelayPort(
+        genesis,
+        LineSet(tls, book=AddressBook(loaded.resolve(relay.addresses))),
+        trust,
+        engine.on_block,
+        height=engine.store.relay_height,
+        reconnect_s=relay.reconnect_ms / _MS_PER_S,
+        stall_s=relay.stall_ms / _MS_PER_S,
+        again_s=relay.reveal_again_ms / _MS_PER_S,
+    )
+
+
+async def _follow_offers(path: Path, desk: ProviderDesk, engine: BridgeEngine) -> None:
+    """Post rates anew whenever the file has changed; a broken file leaves those in force."""
+    stamp = 0
+    while True:
+        found = await asyncio.to_thread(partial(_stamp, path))
+        if stamp and found != stamp:
+            try:
+                offers = await asyncio.to_thread(read_offers, path)
+            except ConfigError as error:
+                _log.warning("offers_left_out", reason=str(error))
+            else:
+                desk.post(offers, engine.now(), inventory=False)
+                engine.keys.offers = offers
+                _log.info("offers_posted", pairs=len(offers.pairs))
+        stamp = found
+        await asyncio.sleep(_OFFERS_S)
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+async def _until_ended(engine: BridgeEngine, stopping: asyncio.Event) -> None:
+    """Wait for a signal or a fault; a fault is raised."""
+    ended = asyncio.create_task(stopping.wait())
+    failed = asyncio.create_task(engine.failed())
+    done, _ = await asyncio.wait({ended, failed}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (ended, failed):
+        task.cancel()
+    if failed in done:
+        error = failed.exception() or engine.fault
+        assert error is not None
+        raise BridgeFaulted(error) from error
+
+
+def _read_genesis(loaded: LoadedBridge) -> Genesis:
+    path = loaded.resolve(loaded.config.bridge.genesis)
+    try:
+        return Genesis.decode(path.read_bytes())
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise ConfigError("bridge.genesis", f"{path}: {reason}", "name the network's genesis document") from error
+    except (EncodingError, GenesisRefused) as error:
+        next_step = "restore the file as the network published it"
+        raise ConfigError("bridge.genesis", f"{path}: {error}", next_step) from error
+
+
+def _data_directory(loaded: LoadedBridge, genesis: Genesis) -> DataDirectory:
+    path = loaded.resolve(loaded.config.data.path)
+    try:
+        return DataDirectory(path, kind=BRIDGE_KIND, genesis_hash=genesis.hash)
+    except OSError as error:
+        reason = error.strerror or "cannot be used"
+        raise ConfigError("data.path", f"{path}: {reason}", "name a directory that this user may write") from error
