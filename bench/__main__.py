@@ -14,6 +14,7 @@ from bench.loads import LOADS
 from bench.relay import RelayLoad, run_relay
 from bench.settle import run_settle
 from bench.signed import SCHEMES
+from bench.swap import SwapLoad, run_swap
 from bench.sweep import run_sweep
 from bench.verify import TABLE_MIB, VerifyLoad, run_verify
 
@@ -49,7 +50,8 @@ def _lines() -> list[str]:
     return [
         *(f"settle --load {load.name:14} {load.title} ({load.transfers:,} transfers)" for load in LOADS.values()),
         *(f"verify --scheme {scheme:12} signatures a second on one core, all variants and peers" for scheme in SCHEMES),
-        "relay --validators N        sealed header to final block, blocks a second, messages and bytes a block",
+        "relay --validators N        sealed header to final block, blocks/s, messages, bytes; --dead-leader, --link-ms",
+        "swap                        swaps of two ledgers over two bridges: request to both ends final",
         "verify --sweep              the same against batch size and number of keys",
         f"hash                        rows and trees on one core: {', '.join(load.name for load in HASH_LOADS)}",
         "figures                     measures what docs/benchmarks.md says of verify and hash, and writes it there",
@@ -71,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     settle.add_argument("--domains", type=int, choices=range(1, 9), help="domains, a node process each")
     settle.add_argument("--shards", type=_positive, help="shards of each node")
     settle.add_argument("--batch-size", type=_positive, help="transfers in a batch of the closed loop")
+    settle.add_argument("--seal-ms", type=_positive, help="each shard seals this often")
+    settle.add_argument(
+        "--validators", type=_not_negative, help="validators beside, for finality: 0 for none, else from 4 on"
+    )
+    settle.add_argument("--final-seconds", type=_positive, help="length of each run that measures finality")
 
     verify = scenarios.add_parser("verify", parents=[common], help="signatures a second on one core")
     verify.add_argument("--scheme", choices=sorted(SCHEMES), default="ed25519", help="signature scheme [%(default)s]")
@@ -93,6 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     relay.add_argument("--seal-ms", type=_positive, default=100, help="each shard seals this often [%(default)s]")
     relay.add_argument("--seconds", type=_positive, default=10, help="length of a run [%(default)s]")
     relay.add_argument("--runs", type=_positive, default=3, help="runs [%(default)s]")
+    relay.add_argument("--dead-leader", action="store_true", help="kill one validator in the middle of each run")
+    relay.add_argument("--link-ms", type=_positive, default=0, help="simulate links of this delay; one shard seals")
+
+    swap = scenarios.add_parser("swap", parents=[common], help="swaps between two ledgers")
+    swap.add_argument("--at-once", type=_positive, default=2_000, help="swaps that run at once [%(default)s]")
+    swap.add_argument("--seconds", type=_positive, default=10, help="length of the closed loop [%(default)s]")
+    swap.add_argument("--open-seconds", type=_positive, default=10, help="length of the open loop [%(default)s]")
+    swap.add_argument("--rate-per-s", type=_not_negative, default=0, help="of the open loop; 0: half of the closed one")
+    swap.add_argument("--shards", type=_positive, default=1, help="shards of each node [%(default)s]")
+    swap.add_argument("--validators", type=_positive, default=4, help="validator processes, from 4 on [%(default)s]")
+    swap.add_argument("--seal-ms", type=_positive, default=100, help="each shard seals this often [%(default)s]")
+    swap.add_argument(
+        "--finality", choices=("final", "verified"), default="final", help="what a leg waits for [%(default)s]"
+    )
 
     hashes = scenarios.add_parser("hash", parents=[common], help="hashes and trees on one core")
     hashes.add_argument("--runs", type=_positive, default=5, help="turns of each contender [%(default)s]")
@@ -123,7 +144,13 @@ def _at_least(text: str, least: int) -> int:
 
 def _settle(options: argparse.Namespace, note: Callable[[str], None]) -> dict[str, Any]:
     load = LOADS[options.load].changed(
-        transfers=options.transfers, domains=options.domains, batch_size=options.batch_size, shards=options.shards
+        transfers=options.transfers,
+        domains=options.domains,
+        batch_size=options.batch_size,
+        shards=options.shards,
+        seal_ms=options.seal_ms,
+        validators=options.validators,
+        final_seconds=options.final_seconds,
     )
     return run_settle(load, options.runs, note)
 
@@ -136,8 +163,24 @@ def _verify(options: argparse.Namespace, note: Callable[[str], None]) -> dict[st
 
 
 def _relay(options: argparse.Namespace, note: Callable[[str], None]) -> dict[str, Any]:
-    load = RelayLoad(options.validators, options.domains, options.seal_ms, options.seconds)
+    load = RelayLoad(
+        options.validators, options.domains, options.seal_ms, options.seconds, options.dead_leader, options.link_ms
+    )
     return run_relay(load, options.runs, note)
+
+
+def _swap(options: argparse.Namespace, note: Callable[[str], None]) -> dict[str, Any]:
+    load = SwapLoad(
+        at_once=options.at_once,
+        seconds=options.seconds,
+        open_seconds=options.open_seconds,
+        rate_per_s=options.rate_per_s,
+        shards=options.shards,
+        validators=options.validators,
+        seal_ms=options.seal_ms,
+        finality=options.finality,
+    )
+    return run_swap(load, note)
 
 
 def _hash(options: argparse.Namespace, note: Callable[[str], None]) -> dict[str, Any]:
@@ -160,6 +203,12 @@ def _settle_page(report: dict[str, Any]) -> None:
         f"latency     p50 {report['settled_p50_ms']} ms, p99 {report['settled_p99_ms']} ms, "
         f"p99.9 {report['settled_p999_ms']} ms (open loop, {report['parameters']['open_rate_per_s']:,} transfers/s)"
     )
+    for name, figures in report.get("finality", {}).items():
+        print(
+            f"final       {name}: {figures['transfers_per_s']:,} transfers/s; after the seal p50 "
+            f"{figures['final_p50_ms']} ms, p99 {figures['final_p99_ms']} ms; after the request p50 "
+            f"{figures['request_final_p50_ms']} ms, p99 {figures['request_final_p99_ms']} ms"
+        )
     print(f"node        {report['rss_mib']} MiB resident, {report['rss_anonymous_mib']} of it its own")
     print(f"disk        {report['disk_bytes_per_transfer']} bytes a transfer")
     print("            " + ", ".join(f"{name} {value:,}" for name, value in stages.items()))
@@ -197,6 +246,33 @@ def _relay_page(report: dict[str, Any]) -> None:
     print(f"spread      p99 {spread['final_p99_ms_min']} to {spread['final_p99_ms_max']} ms")
     print(f"blocks      {report['blocks_per_s']} a second")
     print(f"cost        {report['messages_per_block']} messages and {report['bytes_per_block']:,} bytes a block")
+    for run in report["runs"]:
+        if "dead_leader_blocks" in run:
+            print(
+                f"dead leader {run['dead_leader_views_failed']} views failed in {run['dead_leader_blocks']} blocks, "
+                f"longest time without one {run['dead_leader_longest_gap_ms']} ms"
+            )
+    print(f"outcome     {report['outcome_hash']}")
+
+
+def _swap_page(report: dict[str, Any]) -> None:
+    load = report["parameters"]
+    print(
+        f"load        {load['at_once']:,} swaps at once, {load['validators']} validators, "
+        f"a leg waits for {load['finality']}"
+    )
+    print(f"swaps       {report['swaps_per_s']:,} a second, sustained")
+    print(
+        f"latency     p50 {report['swap_p50_ms']} ms, p99 {report['swap_p99_ms']} ms from request to both ends final "
+        f"(open loop, {load['open_rate_per_s']:,} swaps/s)"
+    )
+    print(
+        f"legs        {report['htlc_legs_per_s']:,} a second on one core, "
+        f"{report['htlc_legs_to_plain']} of plain transfers"
+    )
+    for run in report["runs"]:
+        shares = ", ".join(f"{who} {spent:,} ms" for who, spent in run["cpu_ms"].items())
+        print(f"cpu         {run['name']}: {run['swaps']:,} swaps in {run['elapsed_ms']:,} ms: {shares}")
     print(f"outcome     {report['outcome_hash']}")
 
 
@@ -225,6 +301,7 @@ _SCENARIOS: Final = {
     "settle": (_settle, _settle_page),
     "verify": (_verify, _verify_page),
     "relay": (_relay, _relay_page),
+    "swap": (_swap, _swap_page),
     "hash": (_hash, _hash_page),
     "figures": (_figures, _figures_page),
 }

@@ -17,7 +17,9 @@ class SettleLoad:
     """One load of the whole road: client, gRPC with mTLS, node, signatures, ledger, disk, answer.
 
     transfers: of one run, all domains together. open_batch_size: the batches under open-loop arrival are smaller,
-    because a batch is answered as one. sm2_percent: the share signed with SM2 keys.
+    because a batch is answered as one. validators: how many run beside the nodes while finality is measured, 0 for
+    none; final_seconds: how long each of its runs takes; seal_ms: between two seals of a shard; checkpoint_mib: log
+    between two checkpoints, each of which holds the ledger up for as long as a copy of its state takes.
     """
 
     name: str
@@ -35,6 +37,10 @@ class SettleLoad:
     hot_accounts: int = 0
     sm2: bool = False
     verify_threads: int = 2
+    seal_ms: int = 100
+    checkpoint_mib: int = 1_024
+    validators: int = 4
+    final_seconds: int = 5
     seed: int = 1
 
     def parameters(self) -> dict[str, Any]:
@@ -48,6 +54,9 @@ class SettleLoad:
         domains: int | None = None,
         shards: int | None = None,
         batch_size: int | None = None,
+        seal_ms: int | None = None,
+        validators: int | None = None,
+        final_seconds: int | None = None,
     ) -> SettleLoad:
         """Return the load with some parameters changed; None leaves one as it is."""
         return replace(
@@ -56,6 +65,9 @@ class SettleLoad:
             domains=domains or self.domains,
             shards=shards or self.shards,
             batch_size=batch_size or self.batch_size,
+            seal_ms=seal_ms or self.seal_ms,
+            validators=self.validators if validators is None else validators,
+            final_seconds=final_seconds or self.final_seconds,
         )
 
 
@@ -81,6 +93,7 @@ _ALL: Final = (
         accounts=64,
         banks=2,
         keys_per_bank=4,
+        final_seconds=1,
     ),
     SettleLoad(
         "small-hot",
@@ -91,6 +104,7 @@ _ALL: Final = (
         accounts=32,
         banks=2,
         keys_per_bank=2,
+        validators=0,
         hot_accounts=4,
     ),
     SettleLoad(
@@ -102,6 +116,7 @@ _ALL: Final = (
         accounts=32,
         banks=2,
         keys_per_bank=2,
+        validators=0,
         sm2=True,
     ),
 )

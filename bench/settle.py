@@ -3,6 +3,9 @@
 Closed loop: as many batches on their way as the window allows, as fast as answers come; the median of the runs is the
 headline. Open loop: batches fall due at a fixed rate, a share of the closed-loop one, and a latency counts from the
 moment at which its batch was due. Every run is against the same nodes, with fresh transfers signed beforehand.
+
+Then validators start beside the nodes and the load goes on, as fast as answers come and at half of that: finality
+(``bench.finality``).
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
+from bench.finality import FinalityReader, FinalityRun, follow_nothing, measure_finality
 from bench.machine import ProcessUse, commit, disk_bytes, machine
 from bench.stages import measure_stages
-from clearspan.cluster import Cluster, create_network
+from clearspan.client.relay import RelayClient
+from clearspan.cluster import Cluster, Validators, create_network
 from clearspan.config import ShardsSection
 from clearspan.load import LoadOutcome, LoadPlan, drive, signed_batches
-from clearspan.population import DomainDesk, crowd_plans
+from clearspan.population import DomainDesk, crowd_plans, tls_files
 from engine.types import SigningSuite
 
 if TYPE_CHECKING:
@@ -46,6 +51,12 @@ _WINDOW_S: Final = 900
 _FUNDS_EACH: Final = 10**12
 _STAGE_BATCHES_MAX: Final = 16
 _THREADS_SHOWN: Final = 6
+# A run of finality settles at most so many transfers, and whole batches: they are signed before it.
+_FINALITY_TRANSFERS_MAX: Final = 4_000_000
+_HALF_PERCENT: Final = 50
+# What is sent for it has seeds apart from all runs before.
+_PART: Final = 90
+_FEWEST: Final = 4
 
 
 @dataclass(slots=True)
@@ -76,6 +87,7 @@ class _Measured:
     signing_ns: int = 0
     codes: Counter[str] = field(default_factory=Counter)
     totals: list[tuple[int, int, int]] = field(default_factory=list)
+    finality: list[FinalityRun] = field(default_factory=list)
 
 
 def run_settle(load: SettleLoad, runs: int, note: Callable[[str], None]) -> dict[str, Any]:
@@ -89,7 +101,12 @@ def run_settle(load: SettleLoad, runs: int, note: Callable[[str], None]) -> dict
             port=0,
             metrics_port=0,
             window_s=_WINDOW_S,
-            node_shards=ShardsSection(verify_threads=load.verify_threads),
+            node_shards=ShardsSection(
+                verify_threads=load.verify_threads,
+                seal_interval_ms=load.seal_ms,
+                checkpoint_bytes=load.checkpoint_mib << 20,
+            ),
+            validators=load.validators or _FEWEST,
         )
         with Cluster(network) as cluster, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             measured, domains = runner.run(_measure(network, cluster, load, runs, note))
@@ -132,6 +149,8 @@ async def _measure(
             measured.rss_mib += use.rss_mib
             measured.anonymous_mib += use.anonymous_mib
             measured.totals += await _totals(domain)
+        if load.validators:
+            measured.finality = await _finality(network, domains, load, median, note)
     for outcome in (*measured.closed, measured.opened):
         measured.codes.update(outcome.codes)
     return measured, domains
@@ -149,24 +168,23 @@ async def _fill(desk: DomainDesk, network: Network, load: SettleLoad) -> _Domain
 
 
 def _sign(domain: _Domain, load: SettleLoad, runs: int) -> None:
-    """Sign everything that will be sent; the seed of each part is its own."""
-    now = time.time_ns()
+    """Sign what is sent without validators."""
     share = load.transfers // load.domains
-    signer = domain.desk.signer(domain.crowd)
+    domain.runs = [_batches(domain, load, part, share, load.batch_size) for part in range(runs)]
+    domain.opened = _batches(domain, load, runs, share, load.open_batch_size)
 
-    def batches(part: int, size: int) -> list[BatchColumns]:
-        plan = LoadPlan(
-            domain.number,
-            share,
-            size,
-            valid_for_s=_WINDOW_S,
-            seed=load.seed * 10_000 + domain.number * 100 + part,
-            hot_accounts=load.hot_accounts,
-        )
-        return signed_batches(plan, domain.crowd.accounts, signer, now)
 
-    domain.runs = [batches(part, load.batch_size) for part in range(runs)]
-    domain.opened = batches(runs, load.open_batch_size)
+def _batches(domain: _Domain, load: SettleLoad, part: int, transfers: int, size: int) -> list[BatchColumns]:
+    """Sign so many transfers in batches; the seed of each part is its own."""
+    plan = LoadPlan(
+        domain.number,
+        transfers,
+        size,
+        valid_for_s=_WINDOW_S,
+        seed=load.seed * 10_000 + domain.number * 100 + part,
+        hot_accounts=load.hot_accounts,
+    )
+    return signed_batches(plan, domain.crowd.accounts, domain.desk.signer(domain.crowd), time.time_ns())
 
 
 async def _closed(
@@ -196,6 +214,41 @@ async def _opened(domains: list[_Domain], load: SettleLoad, rate_per_s: int) -> 
         *(drive(domain.desk.clearing_house, domain.opened, rate_per_s=share) for domain in domains)
     )
     return _together(outcomes, time.monotonic_ns() - began)
+
+
+async def _finality(
+    network: Network, domains: list[_Domain], load: SettleLoad, rate_per_s: int, note: Callable[[str], None]
+) -> list[FinalityRun]:
+    """Start validators, then drive the load again: as fast as answers come, and at half the rate of that."""
+    for config in network.path.glob("validators/*/validator.toml"):
+        config.write_text(follow_nothing(config.read_text(encoding="utf-8")), encoding="utf-8")
+    validators = Validators(network, None, ("--validator-log-level", "warning"))
+    runs: list[FinalityRun] = []
+    async with AsyncExitStack() as stack:
+        stack.callback(validators.stop)
+        note(f"{load.validators} validators start")
+        validators.start()
+        operator = tls_files(network, f"operator-{domains[0].desk.domain.name}")
+        target = validators.address(validators.participants[0]).target
+        client = await stack.enter_async_context(RelayClient(target, operator))
+        reader = await stack.enter_async_context(FinalityReader(network.genesis, client))
+        for name in ("full", "half"):
+            full = runs[0].settled * 10**9 // runs[0].elapsed_ns if runs else rate_per_s
+            run = FinalityRun(name, full * _HALF_PERCENT // 100 if runs else 0)
+            transfers = min((run.rate_per_s or full) * load.final_seconds, _FINALITY_TRANSFERS_MAX)
+            share = max(load.batch_size, transfers // load.domains)
+            work = [
+                (each.desk, await asyncio.to_thread(_batches, each, load, _PART + len(runs), share, load.batch_size))
+                for each in domains
+            ]
+            await measure_finality(run, work, reader, validators, window=load.window)
+            runs.append(run)
+            found = run.figures()
+            note(
+                f"{name}: {found['transfers_per_s']:,} transfers/s, final p99 {found['final_p99_ms']} ms after the "
+                f"seal, {found['request_final_p99_ms']} ms after the request"
+            )
+    return runs
 
 
 def _together(outcomes: list[LoadOutcome], elapsed_ns: int) -> LoadOutcome:
@@ -258,6 +311,7 @@ def _report(load: SettleLoad, runs: int, measured: _Measured, stages: dict[str, 
         "settled_p50_ms": round(opened.latency_ms(50), 3),
         "settled_p99_ms": round(opened.latency_ms(99), 3),
         "settled_p999_ms": round(opened.latency_ms(99.9), 3),
+        **_finality_report(measured.finality),
         "rss_mib": measured.rss_mib,
         "rss_anonymous_mib": measured.anonymous_mib,
         "disk_bytes_per_transfer": measured.disk // max(1, settled),
@@ -271,6 +325,15 @@ def _report(load: SettleLoad, runs: int, measured: _Measured, stages: dict[str, 
         "node_threads_ms": [each // 1_000_000 for each in measured.threads_ns],
         "results": dict(sorted(measured.codes.items())),
     }
+
+
+def _finality_report(runs: list[FinalityRun]) -> dict[str, Any]:
+    """Return the figures at full load at the top, and those of each share; nothing where no validators were asked."""
+    if not runs:
+        return {}
+    figures = {run.name: run.figures() for run in runs}
+    names = ("final_p50_ms", "final_p99_ms", "request_final_p50_ms", "request_final_p99_ms")
+    return {**{name: figures[runs[0].name][name] for name in names}, "finality": figures}
 
 
 def _outcome_hash(measured: _Measured) -> str:
