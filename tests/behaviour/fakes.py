@@ -163,6 +163,15 @@ class FakeNode:
         end = start + limit
         return hits[start:end], struct.pack("<Q", end) if end < len(hits) else b""
 
+    async def rules(self):
+        return b"".join(rule.encode() for rule in self.rules_standing)
+
+    async def holds(self):
+        return b"".join(self.held)
+
+    async def outgoing_since(self, wanted):
+        return self.outgoing.get(wanted)
+
     async def decision_proof(self, digest):
         return self.proofs.get(digest)
 

@@ -161,6 +161,11 @@ def test_a_field_that_a_type_does_not_use_is_refused(ready: DomainOnLog, kind: A
         T.ACCOUNT_LIMITS: "subject ledger limit_a limit_b", T.ACCOUNT_FREEZE: "subject ledger reason limit_a",
         T.ACCOUNT_UNFREEZE: "subject ledger reason", T.ACCOUNT_CLOSE: "subject ledger reason",
         T.QUOTA_SET: "participant limit_a limit_b", T.ACCOUNT_KEY_SET: "subject ledger key_id",
+        T.QUOTE_OPEN: "subject ledger limit_a limit_b", T.QUOTE_CLOSE: "subject ledger limit_b",
+        T.LEDGER_RULES: "ledger participant limit_a limit_b", T.HOLD_RELEASE: "subject ledger reason limit_b",
+        T.HOLD_REJECT: "subject ledger reason limit_b", T.BREAKER_SET: "subject role suite reason limit_a limit_b",
+        T.BREAKER_CLEAR: "subject role reason", T.LEDGER_TIER: "ledger role suite key_id limit_a limit_b",
+        T.ACCOUNT_TIER: "subject ledger role", T.LOOK: "subject ledger participant reason role public_key",
     }[kind].split()  # fmt: skip
     every = [
         "subject",

@@ -35,6 +35,11 @@ def test_a_small_load_comes_to_its_outcome(name, capsys) -> None:
     assert report["disk_bytes_per_transfer"] >= 0
     assert report["settled_p50_ms"] <= report["settled_p99_ms"] <= report["settled_p999_ms"]
     assert {"verify_ns", "apply_ns", "commit_ns", "client_cpu_ns"} <= set(report["stages"])
+    assert ("finality" in report) == (LOADS[name].validators > 0)
+    if "finality" in report:
+        assert 0 < report["final_p50_ms"] <= report["final_p99_ms"]
+        assert report["final_p50_ms"] <= report["request_final_p99_ms"]
+        assert all(share["sealed_blocks"] and share["blocks_per_s"] > 0 for share in report["finality"].values())
     assert set(report["results"]) == {"created", "created_in_transit"}
     assert sum(report["results"].values()) == 2 * LOADS[name].transfers
     assert report["outcome_hash"] == OUTCOMES[name]
@@ -46,6 +51,7 @@ def test_everything_that_can_be_measured_is_listed(capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["settle"] * len(LOADS) + ["verify"] * 3 + [
         "relay",
+        "swap",
         "verify",
         "hash",
         "figures",
@@ -75,3 +81,16 @@ def test_what_a_process_used_is_read_from_the_system(tmp_path) -> None:
     assert disk_bytes(tmp_path) >= 5000
     assert machine()["cores"] >= 1
     assert machine()["kernel"]
+
+
+def test_agreement_over_slow_links_needs_no_second_view(capsys) -> None:
+    """Seven validators, 50 ms from each other: five times that to a certificate, and messages linear in their number."""
+    words = ["relay", "--validators", "7", "--link-ms", "50", "--runs", "1", "--json", "--quiet"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    report = json.loads(first)
+    assert (report["scenario"], report["parameters"]["link_ms"], report["runs"][0]["timeouts"]) == ("relay", 50, 0)
+    assert 250 <= report["final_p50_ms"] <= report["final_p99_ms"] <= 600
+    assert 5 * 6 - 1 <= report["messages_per_block"] <= 5 * 6 + 1
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["outcome_hash"] == report["outcome_hash"]

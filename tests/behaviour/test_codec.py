@@ -82,13 +82,14 @@ def test_a_value_too_wide_is_refused_and_never_cut(fields: dict) -> None:
         Transfer(**{**{name: getattr(transfer(1), name) for name in Transfer.__dataclass_fields__}, **fields}).encode()
 
 
-def test_an_account_leaf_has_160_bytes_and_its_padding_is_zero() -> None:
+def test_an_account_leaf_has_160_bytes_and_a_tier_that_can_be() -> None:
     account = Account(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1, 12, 13)
     data = account.encode()
     assert len(data) == 160
     assert Account.decode(data) == account
     with pytest.raises(EncodingError):
-        Account.decode(data[:148] + b"\x01" + data[149:])
+        Account.decode(data[:150] + b"\x01" + data[151:])
+    assert Account.decode(data[:148] + b"\x01" + data[149:]).tier == 1
 
 
 def test_account_ids_name_their_participant_and_kind() -> None:
@@ -313,9 +314,12 @@ def test_every_code_has_a_meaning_and_the_classes_hold_together() -> None:
             assert row.code_class in (CodeClass.DONE, CodeClass.NO) or row.code in (
                 ResultCode.PREPARED,
                 ResultCode.PREPARED_CREDIT,
+                ResultCode.HELD,
             )
         assert meaning(row.code.value) is row
-    assert {code for code in BURNING if code < 200} == {ResultCode(code) for code in range(133, 156)}
+    assert {code for code in BURNING if code < 200} == {
+        ResultCode(code) for code in (*range(133, 156), *range(157, 162))
+    }
     assert ResultCode.EXISTS in DONE
     assert ResultCode.EXISTS not in LEAVES
 

@@ -74,7 +74,7 @@ def test_a_flag_wins_over_the_file_and_is_checked_as_a_key() -> None:
 
 
 def test_what_is_written_is_read_back() -> None:
-    content = SMALLEST + b'name = "a.b"\n[relay]\nvalidators = ["h:1"]\n[bridge]\nenabled = true\n'
+    content = SMALLEST + b'name = "a.b"\n[relay]\nvalidators = ["h:1"]\n[metrics]\nenabled = true\n'
     config = parse_config(content)
     assert parse_config(render_config(config).encode()) == config
 

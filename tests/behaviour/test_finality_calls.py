@@ -116,7 +116,7 @@ def test_a_decision_that_proves_no_payment_is_not_found(tmp_path) -> None:
         (PeerRole.BANK, fakes.BANK, True),
         (PeerRole.BANK, fakes.OTHER_BANK, False),
         (PeerRole.OPERATOR, fakes.BANK, True),
-        (PeerRole.SUPERVISOR, fakes.BANK, True),
+        (PeerRole.SUPERVISOR, fakes.BANK, False),
         (PeerRole.CLEARING_HOUSE, fakes.BANK, False),
         (PeerRole.READER, fakes.BANK, False),
     ],
@@ -151,7 +151,7 @@ def test_status_and_rows_say_how_final_they_are(tmp_path) -> None:
         assert (status.shards[0].final_height, status.shards[0].verified_height) == (2, 1)
         assert (status.relay.height, status.relay.consumed_height, status.relay.following) == (9, 8, "91")
 
-    run(with_client(tmp_path, PeerRole.SUPERVISOR, work))
+    run(with_client(tmp_path, PeerRole.OPERATOR, work))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from native.codes import ResultCode as Code
 from tests.model import admin_request as a
 from tests.model import record as r
+from tests.model import rules
 from tests.model.fixtures import mode, opened  # noqa: F401
 from tests.model.genesis import SECOND_NS
 from tests.model.hashes import run_prefix, sha256, tree_root
@@ -435,7 +436,7 @@ def asked(expected: Code, type_: int, /, *signers: str | int, **fields: Any) -> 
 NEW = {"suite": 1, "public_key": public_key(81)}
 ADDED = {"participant": 30, "limit_a": 2, "limit_b": 2, **NEW}
 
-asked(Code.ADMIN_TYPE_UNKNOWN, 13, "operator")
+asked(Code.ADMIN_TYPE_UNKNOWN, 23, "operator")
 asked(Code.ADMIN_FIELD_NOT_ALLOWED, a.QUOTA_SET, "operator", participant=BANK, reason=1)
 asked(Code.PARTICIPANT_EXISTS, a.PARTICIPANT_ADD, "operator", **(ADDED | {"participant": BANK}))
 asked(Code.PARTICIPANT_NOT_FOUND, a.QUOTA_SET, "operator", participant=30)
@@ -498,6 +499,110 @@ def exists_with_different_content(s):
     request = s.request(a.QUOTA_SET, participant=BANK, limit_a=5, limit_b=9)
     s.administer(request, "operator")
     return s.administer(replace(request, limit_a=6), "operator").code
+
+
+# Rules.
+
+
+@provokes(Code.HELD)
+def held(s):
+    s.threshold(50)
+    return s.code(s.plain(amount=50))
+
+
+@provokes(Code.HOLD_EXPIRED)
+def hold_expired(s):
+    s.threshold(50, SECOND_NS)
+    transfer = s.plain(amount=50)
+    s.send(transfer)
+    s.seal()
+    s.later(1)
+    return leaf_code(s, digest(s, transfer), Code.HOLD_EXPIRED)
+
+
+@provokes(Code.HOLD_REJECTED)
+def hold_rejected(s):
+    s.threshold(50)
+    transfer = s.plain(amount=50)
+    s.send(transfer)
+    s.end_hold(transfer, releases=False)
+    return Code(s.send(transfer)[0].first_code)
+
+
+@provokes(Code.APPROVAL_REQUIRED)
+def approval_required(s):
+    s.threshold(50)
+    return s.codes(*s.run(s.plain(amount=50), s.plain()))[0]
+
+
+@provokes(Code.QUOTE_EXPIRED)
+def quote_expired(s):
+    quote = s.quote(100, seconds=1)
+    s.later(1)
+    return s.code(s.lock(sha256(SECRET), user_data=quote))
+
+
+@provokes(Code.QUOTE_EXHAUSTED)
+def quote_exhausted(s):
+    return s.code(s.lock(sha256(SECRET), amount=101, user_data=s.quote(100)))
+
+
+@provokes(Code.TIER_LIMIT_EXCEEDED)
+def tier_limit_exceeded(s):
+    s.tier(1, rules.REFUSES, most=9)
+    s.wear(ALICE, 1)
+    return s.code(s.plain(amount=10))
+
+
+@provokes(Code.VELOCITY_EXCEEDED)
+def velocity_exceeded(s):
+    s.tier(1, rules.REFUSES, count=1)
+    s.wear(ALICE, 1)
+    return s.codes(s.plain(), s.plain())[1]
+
+
+@provokes(Code.BREAKER_OPEN)
+def breaker_open(s):
+    s.breaker(rules.BY_ACCOUNT, BOB, rules.STOP)
+    return s.code(s.plain())
+
+
+@provokes(Code.BREAKER_SLOW)
+def breaker_slow(s):
+    s.breaker(rules.BY_LEDGER, CNY, rules.SLOW, rate=1)
+    return s.codes(s.plain(), s.plain())[1]
+
+
+@provokes(Code.QUOTE_EXISTS)
+def quote_exists(s):
+    request = s.request(a.QUOTE_OPEN, subject=ALICE, ledger=CNY, limit_a=5, limit_b=s.now + 9000 * SECOND_NS)
+    s.administer(request, "bank")
+    s.later(4000)
+    return s.administer(replace(request, expires_at=s.now + SECOND_NS), "bank").code
+
+
+@provokes(Code.RULES_FULL)
+def rules_full(s):
+    for _ in range(256):
+        s.quote(1)
+    return s.administer(
+        s.request(a.QUOTE_OPEN, subject=ALICE, ledger=CNY, limit_a=1, limit_b=s.now + SECOND_NS), "bank"
+    ).code
+
+
+@provokes(Code.HOLD_OVER)
+def hold_over(s):
+    s.threshold(50)
+    transfer = s.plain(amount=50)
+    s.send(transfer)
+    s.end_hold(transfer)
+    return s.end_hold(transfer).code
+
+
+provokes(Code.QUOTE_NOT_FOUND)(lambda s: s.close_quote(77).code)
+provokes(Code.BREAKER_NOT_FOUND)(lambda s: s.clear_breaker(rules.BY_LEDGER, CNY).code)
+provokes(Code.TIER_NOT_FOUND)(lambda s: s.wear(ALICE, 1).code)
+provokes(Code.HOLD_NOT_FOUND)(lambda s: s.end_hold(s.plain()).code)
 
 
 @pytest.mark.parametrize("code", sorted(SCENARIOS), ids=lambda code: code.name.lower())

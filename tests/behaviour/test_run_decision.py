@@ -25,11 +25,11 @@ from engine.log_record import RecordKind, encode_record
 from engine.machine import ShardMachine
 from engine.refusals import EncodingError, ProofRefused
 from engine.relay_block import RelayBlock, RelayRecord, run_decision_record
-from engine.run_decision import PreparedBlock, RunDecisionRecord, build_run_decision, check_run_decision
+from engine.run_decision import AnchoredHeader, PreparedBlock, RunDecisionRecord, build_run_decision, check_run_decision
 from engine.types import NS_PER_S, ZERO_HASH, RelayRecordType, Role, TransferFlag, TransferKind
 from native.hashing import leaf_hash, merkle_path
 from relay import rules
-from relay.entries import ShardEntry
+from relay.entries import RECENT_MAX, ShardEntry
 from relay.errors import BlockRefused
 from relay.offers import HeaderOffer
 from relay.pool import Pool
@@ -123,6 +123,9 @@ class Domain:
     def newest(self, shard):
         return self.blocks[shard][-1].header if self.blocks[shard] else None
 
+    def anchored(self, shard):
+        return [AnchoredHeader.of(self.newest(shard))] if self.blocks[shard] else []
+
     def decision(self, members, at=None, newest=-1):
         """The record for the block in which each shard prepared, under its newest header."""
         prepared = {}
@@ -168,7 +171,7 @@ def test_a_decision_reads_back_and_holds(made):
     assert again == decision and again.encode() == data
     assert len(decision.proofs) == 6
     assert sum(proof.header is not None for proof in decision.proofs) == 3
-    run = check_run_decision(again, domain.genesis, domain.newest)
+    run = check_run_decision(again, domain.genesis, domain.anchored)
     assert run == decision.run(domain.genesis.hash_suite, domain.genesis.hash)
     assert decision.deadline == min(each.expires_at for each in members)
 
@@ -212,7 +215,7 @@ def test_a_decision_that_lies_is_refused(made, at):
     domain, _, decision = made
     step, lie = list(lies(decision))[at]
     with pytest.raises((ProofRefused, EncodingError)) as refused:
-        check_run_decision(RunDecisionRecord.decode(lie.encode()), domain.genesis, domain.newest)
+        check_run_decision(RunDecisionRecord.decode(lie.encode()), domain.genesis, domain.anchored)
     if isinstance(refused.value, ProofRefused):
         assert step in str(refused.value)
 
@@ -243,11 +246,11 @@ def test_an_older_block_is_proven_by_its_path():
     for _ in range(4):
         domain.seal()
     decision = domain.decision(members, at=dict.fromkeys(domain.blocks, 0))
-    assert check_run_decision(decision, domain.genesis, domain.newest)
+    assert check_run_decision(decision, domain.genesis, domain.anchored)
     with pytest.raises(ProofRefused, match="range"):
-        check_run_decision(decision, domain.genesis, lambda shard: domain.blocks[shard][-2].header)
+        check_run_decision(decision, domain.genesis, lambda shard: [AnchoredHeader.of(domain.blocks[shard][-2].header)])
     with pytest.raises(ProofRefused, match="anchored"):
-        check_run_decision(decision, domain.genesis, lambda _: None)
+        check_run_decision(decision, domain.genesis, lambda _: [])
 
 
 # The relay's rules.
@@ -479,7 +482,9 @@ async def story(path):
         await asyncio.sleep(0.01)
 
     def anchored(shard):
-        return SignedHeader.decode(harness.stores.chain.get(shard, heights[shard]).signed_header).header
+        return [
+            AnchoredHeader.of(SignedHeader.decode(harness.stores.chain.get(shard, heights[shard]).signed_header).header)
+        ]
 
     assert check_run_decision(decision, genesis, anchored)
     assert await node.run_decision(digests[0], dict.fromkeys(heights, 0), paths) is None
@@ -559,7 +564,7 @@ def test_the_model_replays_three_shards(seed):
         elif act < 0.9 and open_runs:
             members, at = open_runs.pop(chance.randrange(len(open_runs)))
             decision = domain.decision(members, at=at)
-            check_run_decision(decision, domain.genesis, domain.newest)
+            check_run_decision(decision, domain.genesis, domain.anchored)
             late = chance.random() < 0.3
             domain.relay(*([] if late else [run_decision_record(decision)]), time=domain.time_of_relay(decision, late))
         else:
@@ -602,7 +607,7 @@ class OverTheRelay:
 
     def step(self, *items):
         block = self.relay.step(*items)
-        self.domain.now += 100_000_000
+        self.domain.now += 20_000_000
         for shard, machine in self.domain.machines.items():
             machine.apply_relay_block(block.encode(), self.domain.now)
             self.domain._append(shard, RecordKind.RELAY_BLOCK, block.encode())
@@ -657,14 +662,33 @@ def test_the_relay_decides_what_its_own_headers_prove():
     assert again.decisions == world.relay.state.decisions != {}
 
 
-def test_a_decision_waits_for_no_newer_header():
-    """DECISION-4: a newer header in the same block, and the proof is for another one; it is built anew."""
+@pytest.mark.parametrize("later", [1, RECENT_MAX])
+def test_a_decision_holds_under_the_headers_of_late(later):
+    """DECISION-4: newer headers, also in the same block, make no proof stale for a while."""
+    world = OverTheRelay()
+    world.anchor()
+    members = world.prepare(250)
+    world.anchor()
+    record = world.decision(members)
+    for _ in range(later - 1):
+        world.anchor()
+    again = type(world.relay.state).decode(world.relay.state.encode(), world.genesis)
+    assert again == world.relay.state
+    assert [len(again.shards[shard].recent) for shard in world.domain.machines] == [later] * 2
+    assert RelayRecordType.DECISION in world.anchor(record)
+    assert world.far_balance() == 251
+
+
+def test_a_decision_under_headers_of_old_is_built_anew():
+    """DECISION-4: so many newer headers, and the proof leads to none that is kept; by a path it does."""
     world = OverTheRelay()
     world.anchor()
     members = world.prepare(250)
     world.anchor()
     stale = world.decision(members)
     prepared = {shard: sealed[-1] for shard, sealed in world.domain.sealed.items()}
+    for _ in range(RECENT_MAX):
+        assert RelayRecordType.HEADER in world.anchor()
     assert RelayRecordType.DECISION not in world.anchor(stale)
     blocks = {}
     for shard, sealed in world.domain.sealed.items():

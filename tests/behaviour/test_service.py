@@ -321,15 +321,17 @@ def test_accounts_and_statements_are_their_owners(tmp_path: Path) -> None:
             missing = bank_account(77).to_bytes(16, "little")
             lookup = pb.LookupAccountsRequest(version=1, domain=DOMAIN, ids=ids + missing)
             views = {}
-            for role in (PeerRole.BANK, PeerRole.CLEARING_HOUSE, PeerRole.OPERATOR, PeerRole.SUPERVISOR):
+            for role in (PeerRole.BANK, PeerRole.CLEARING_HOUSE, PeerRole.OPERATOR):
                 reply, _ = await ask(e.target, credentials_of(e, role), Rpc.LOOKUP_ACCOUNTS, lookup)
                 views[role] = (list(reply.views), any(reply.accounts[16:112]), any(reply.accounts[:16]))
             assert views == {
                 PeerRole.BANK: ([1, 0], True, True),
                 PeerRole.CLEARING_HOUSE: ([2, 0], False, True),
                 PeerRole.OPERATOR: ([1, 0], True, True),
-                PeerRole.SUPERVISOR: ([1, 0], True, True),
             }
+            # A supervisor's look is recorded: Inspect, and no other call, shows him accounts.
+            _, refusal = await ask(e.target, credentials_of(e, PeerRole.SUPERVISOR), Rpc.LOOKUP_ACCOUNTS, lookup)
+            assert (refusal.status, refusal.name) == (DENIED, "role_refused")
             for rpc in (Rpc.LOOKUP_ACCOUNTS, Rpc.STATEMENT):
                 request = lookup if rpc is Rpc.LOOKUP_ACCOUNTS else REQUESTS[rpc]
                 _, refusal = await ask(e.target, credentials_of(e, PeerRole.BANK, OTHER_BANK), rpc, request)

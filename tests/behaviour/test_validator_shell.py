@@ -187,8 +187,20 @@ def test_a_peer_that_does_not_read_loses_the_oldest():
     assert ([each[0] for each in peer.queue], peer.dropped) == ([2, 3, 4], 2)
     peer.put(b"z" * 200)
     assert (list(peer.queue), peer.queued_bytes, peer.dropped) == ([b"z" * 200], 200, 5)
-    assert peer.pop() == b"z" * 200
+    assert peer.pop_some(100) == [b"z" * 200]
     assert (peer.queued_bytes, peer.sent, peer.sent_bytes) == (0, 1, 200)
+
+
+def test_what_waits_for_a_peer_goes_out_together():
+    """In order, as much as fits; the first message whatever its size."""
+    peer = PeerState(KEYS[0], messages_max=9, bytes_max=1000)
+    for number in range(5):
+        peer.put(bytes([number]) * 10)
+    assert [each[0] for each in peer.pop_some(35)] == [0, 1, 2]
+    assert (peer.queued_bytes, peer.sent, peer.sent_bytes) == (20, 3, 30)
+    assert [each[0] for each in peer.pop_some(5)] == [3]
+    assert [each[0] for each in peer.pop_some(35)] == [4]
+    assert not peer.queue
 
 
 def test_offers_are_answered_with_their_reason():
