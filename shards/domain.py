@@ -310,6 +310,10 @@ class DomainCore:
 
     def run(self, work: Sequence[BatchJob | AdminJob | RelayJob | CreditsJob], now: int, *, seal: bool) -> Round:
         """Apply the work in order and return what must be durable before its answers leave. ``now`` in ns."""
+        # What this round consumes counts already: its seal must not stand behind it, and a round has one time.
+        blocks = (block for job in work if isinstance(job, RelayJob) for block in job.blocks)
+        consumed = max((block.header.time for block in blocks), default=0)
+        self._relay_floor = max(self._relay_floor, consumed - _DRIFT_NS)
         self.time = max(self.time, now, self._relay_floor)
         round_ = Round(self.time)
         for job in work:
@@ -340,9 +344,6 @@ class DomainCore:
                 self._append(round_, shard, RecordKind.RELAY_BLOCK, body)
                 round_.relay.append(round_.records[shard][-1])
             self.relay_height = block.header.height
-            self._relay_floor = block.header.time - _DRIFT_NS
-            # The seal of this very round must not stand behind what it consumed either.
-            self.time = max(self.time, self._relay_floor)
         return RelayReply(self.relay_height)
 
     def wanted(self) -> list[CreditsWanted]:
