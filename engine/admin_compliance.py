@@ -1,4 +1,4 @@
-"""What the administration of rules asks and does (06, types 13 to 22): quotes, holds, breakers, tiers, looks.
+"""What the administration of rules asks and does (06, types 13 to 23): quotes, holds, breakers, tiers, looks.
 
 Beside ``engine.admin_rules``, which holds the types of parties and accounts and the order of precedence: here stand the
 fields, the signers and the state rules of these types alone.
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from engine.rules import Rule, tier_subject
 from engine.types import (
+    HASH_BYTES,
     NS_PER_S,
     PUBLIC_KEY_BYTES,
     U32_MAX,
     U128_MAX,
+    ZERO_HASH,
     AccountFlag,
     AdminType,
     BreakerGrade,
@@ -42,6 +44,9 @@ _QUOTE_KEPT_NS: Final = 3600 * NS_PER_S
 _TIME_MAX: Final = 2**63 - 1
 _HOLD_NS_MAX: Final = 2**62 - 1
 _NO_DATA: Final = bytes(PUBLIC_KEY_BYTES)
+_SCREENING_PASS: Final = 1
+_SCREENING_HOLD: Final = 2
+_SCORE_MAX: Final = 10_000
 
 USES: Final[dict[int, frozenset[str]]] = {
     AdminType.QUOTE_OPEN: frozenset({"subject", "ledger", "limit_a", "limit_b"}),
@@ -54,6 +59,9 @@ USES: Final[dict[int, frozenset[str]]] = {
     AdminType.LEDGER_TIER: frozenset({"ledger", "role", "suite", "key_id", "limit_a", "limit_b"}),
     AdminType.ACCOUNT_TIER: frozenset({"subject", "ledger", "role"}),
     AdminType.LOOK: frozenset({"subject", "ledger", "participant", "reason", "role", "public_key"}),
+    AdminType.SCREENING: frozenset(
+        {"subject", "ledger", "participant", "reason", "role", "key_id", "limit_a", "public_key"}
+    ),
 }
 TWO_SIGNERS: Final = frozenset(
     {
@@ -83,6 +91,8 @@ def roles_allow(request: AdminRequest, first: Key, second: Key | None) -> bool:
             return first.role == Role.ISSUER
         case AdminType.LOOK:
             return first.role == Role.SUPERVISOR
+        case AdminType.SCREENING:
+            return first.role == Role.SCREENING and first.participant == request.participant
         case _:
             return roles <= {Role.OPERATOR, Role.SUPERVISOR}
 
@@ -177,7 +187,7 @@ def _end_hold(context: AdminContext, request: AdminRequest, _first: Key, now: in
 
 def _breaker_set(context: AdminContext, request: AdminRequest, _first: Key, now: int) -> _Outcome:
     slow = request.suite == BreakerGrade.SLOW
-    wide = request.role in {BreakerSubject.ACCOUNT, BreakerSubject.REFERENCE}
+    wide = request.role in {BreakerSubject.ACCOUNT, BreakerSubject.REFERENCE, BreakerSubject.CORRIDOR}
     sound = (
         request.role in tuple(BreakerSubject)
         and request.suite in tuple(BreakerGrade)
@@ -268,6 +278,23 @@ def _look(_context: AdminContext, request: AdminRequest, _first: Key, _now: int)
     return 0
 
 
+def _screening(context: AdminContext, request: AdminRequest, _first: Key, _now: int) -> _Outcome:
+    """Its leaf is all that it does: what screening said of one message, under which list, with what score."""
+    message, record = request.public_key[:HASH_BYTES], request.public_key[HASH_BYTES:]
+    sound = (
+        request.role in {_SCREENING_PASS, _SCREENING_HOLD}
+        and request.reason <= _SCORE_MAX
+        and bool(request.key_id)
+        and (request.role == _SCREENING_HOLD) == bool(request.limit_a)
+        and ZERO_HASH not in {message, record}
+    )
+    if not sound:
+        return ResultCode.ADMIN_FIELD_NOT_ALLOWED
+    if context.ledger(request.ledger) is None:
+        return ResultCode.LEDGER_NOT_FOUND
+    return 0 if context.is_here(request.subject) else ResultCode.WRONG_SHARD
+
+
 EFFECTS: Final[dict[AdminType, Callable[[AdminContext, AdminRequest, Key, int], _Outcome]]] = {
     AdminType.QUOTE_OPEN: _quote_open,
     AdminType.QUOTE_CLOSE: _quote_close,
@@ -279,4 +306,5 @@ EFFECTS: Final[dict[AdminType, Callable[[AdminContext, AdminRequest, Key, int], 
     AdminType.LEDGER_TIER: _ledger_tier,
     AdminType.ACCOUNT_TIER: _account_tier,
     AdminType.LOOK: _look,
+    AdminType.SCREENING: _screening,
 }

@@ -29,7 +29,7 @@ _FOLDERS: Final = {
     "checkpoint": 0o750,
     "chain": 0o750,
     "votes": 0o750,
-    "bridge": 0o750,
+    "bridge": 0o700,  # the secrets of swaps that are not revealed yet
     "index": 0o750,
 }
 

@@ -7,7 +7,7 @@ while it works on more than 2 KiB; SM3 from ``native.hashing``, loaded only wher
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.types import HashSuite
 from native.errors import UnknownSuite
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["digest"]
 
+# Every swap asks a few dozen times, and a member is looked up on its class at each.
+_SHA256: Final = int(HashSuite.SHA256)
+_SM3: Final = int(HashSuite.SM3)
+_sha256: Final = hashlib.sha256
+
 
 def digest(suite: int, data: Buffer) -> bytes:
     """Return H(data), 32 bytes. Raises UnknownSuite for a number that names no hash."""
-    if suite == HashSuite.SHA256:
-        return hashlib.sha256(data).digest()
-    if suite == HashSuite.SM3:
+    if suite == _SHA256:
+        return _sha256(data).digest()
+    if suite == _SM3:
         # Imported here: whoever uses the default suite starts without the extension.
         from native.hashing import digest as native_digest  # noqa: PLC0415
 

@@ -454,8 +454,7 @@ class ShardMachine:
     def export(self) -> bytes:
         """Return the state right after a seal, canonical: the same state gives the same bytes on any machine."""
         invariant(self._chain.first_number == 0, "export_after_seal", shard=self.shard, number=self._chain.number)
-        window, ledger = self._admin.window, self._ledger.export()
-        return export_machine(self.shard, self._chain, self.parties, window, ledger, self._anchors)
+        return export_machine(self.shard, self._chain, self.parties, self._admin.window, self._ledger, self._anchors)
 
     @classmethod
     def load(cls, genesis: Genesis, shard: int, data: bytes) -> ShardMachine:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.chain_position import ChainPosition
     from engine.parties import Parties
     from engine.peer_anchors import PeerAnchors
+    from native.ledger import LedgerState
 
 __all__ = ["MACHINE_STATE_MAGIC", "MACHINE_STATE_VERSION", "export_machine", "load_machine"]
 
@@ -33,7 +34,7 @@ _PEER: Final = struct.Struct("<II")
 
 
 def export_machine(  # noqa: PLR0917 - the parts of a machine
-    shard: int, chain: ChainPosition, parties: Parties, window: AdminWindow, ledger: bytes, anchors: PeerAnchors
+    shard: int, chain: ChainPosition, parties: Parties, window: AdminWindow, ledger: LedgerState, anchors: PeerAnchors
 ) -> bytes:
     """Return the bytes of a state right after a seal: position, headers, parties, admin ids, ledger, anchors."""
     parts = [
@@ -60,11 +61,13 @@ def export_machine(  # noqa: PLR0917 - the parts of a machine
     for number, bucket in sorted(window.buckets.items()):
         parts.append(_BUCKET.pack(number, bucket.digest, len(bucket.entries)))
         parts.extend(entry.encode() for entry in bucket.entries)
-    parts += [_COUNT.pack(len(ledger)), ledger]
+    parts.append(_COUNT.pack(ledger.export_bytes))
+    after: list[bytes] = []
     if len(anchors):
-        parts.append(_COUNT.pack(len(anchors)))
-        parts += [_PEER.pack(peer, 0) + anchor.encode() for peer, anchor in anchors.items()]
-    return b"".join(parts)
+        after.append(_COUNT.pack(len(anchors)))
+        after += [_PEER.pack(peer, 0) + anchor.encode() for peer, anchor in anchors.items()]
+    # Hundreds of MB while all rounds wait: they are put in their place at once, and not joined afterwards.
+    return ledger.export(b"".join(parts), b"".join(after))
 
 
 class _Cursor:

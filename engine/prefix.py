@@ -15,7 +15,17 @@ from native.hashing import digest, digest_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PREFIX_VERSION", "PrefixType", "claim_id", "record_digest", "refund_id", "run_prefix", "signing_prefix"]
+__all__ = [
+    "CLAIM_TAG",
+    "PREFIX_VERSION",
+    "REFUND_TAG",
+    "PrefixType",
+    "claim_id",
+    "record_digest",
+    "refund_id",
+    "run_prefix",
+    "signing_prefix",
+]
 
 PREFIX_VERSION: Final = 1
 _RUN_HEAD: Final = struct.Struct("<IQ")
@@ -35,6 +45,7 @@ class PrefixType(Enum):
     QUOTE = "quote"
     CORRIDOR = "corridor"
     GOVERNANCE = "governance"
+    SCREENING = "screening"
 
 
 def signing_prefix(suite: int, kind: PrefixType, genesis_hash: bytes, version: int = PREFIX_VERSION) -> bytes:
@@ -54,11 +65,16 @@ def record_digest(suite: int, prefix: bytes, record: bytes) -> bytes:
     return digest(suite, prefix + record)
 
 
+CLAIM_TAG: Final = b"clearspan/claim/1"
+REFUND_TAG: Final = b"clearspan/refund/1"
+"""What is hashed before a lock's digest for the id of what ends it."""
+
+
 def claim_id(suite: int, lock_digest: bytes) -> int:
     """Return the id of the claim that ends a lock (RECORD-6)."""
-    return int.from_bytes(digest(suite, b"clearspan/claim/1" + lock_digest)[:16], "little")
+    return int.from_bytes(digest(suite, CLAIM_TAG + lock_digest)[:16], "little")
 
 
 def refund_id(suite: int, lock_digest: bytes) -> int:
     """Return the id of the refund that ends a lock (RECORD-6)."""
-    return int.from_bytes(digest(suite, b"clearspan/refund/1" + lock_digest)[:16], "little")
+    return int.from_bytes(digest(suite, REFUND_TAG + lock_digest)[:16], "little")

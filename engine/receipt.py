@@ -15,7 +15,7 @@ from engine.anchorage import Anchorage, Section, ends, read_sections, write_sect
 from engine.block import Decision, DecisionProof, InclusionPath
 from engine.codes import CodeMeaning, meaning
 from engine.header import SignedHeader
-from engine.prefix import claim_id
+from engine.prefix import PrefixType, claim_id, signing_prefix
 from engine.record import Account, Transfer
 from engine.refusals import EncodingError, ProofRefused
 from engine.types import ACCOUNT_BYTES, HASH_BYTES, RECORD_BYTES, TransferKind
@@ -139,6 +139,9 @@ class Receipt:
         """Follow the receipt from the record to the certificate; raises ProofRefused naming the step that fails."""
         if self.decision.digest != digest(suite, self.prefix + self.record):
             raise ProofRefused("record", "the decision is on another record")
+        # Decisions on administration stand in the same tree: read as a transfer, such a request would say anything.
+        if self.prefix == signing_prefix(suite, PrefixType.ACCOUNT, genesis_hash):
+            raise ProofRefused("record", "it is a request of administration and no transfer")
         if self.form is ReceiptForm.PAYEE and self.decision.code not in _PAID:
             raise ProofRefused("form", f"code {self.decision.code} is no proof of payment")
         its_meaning = _meaning(self.decision.code)

@@ -8,8 +8,8 @@ relay's.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final, Self
 
 from engine.evidence import Evidence, decode_evidence
@@ -19,7 +19,7 @@ from engine.refusals import EncodingError, ProofRefused
 from engine.run_decision import RunDecisionRecord
 from engine.types import HASH_BYTES, RelayRecordType, VotePhase
 from engine.validators import Certificate, Statement, ValidatorSet
-from native.hashing import digest, leaf_hash, merkle_path, merkle_root
+from native.hashing import digest, leaf_hash, leaf_hash_rows, merkle_path, merkle_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,6 +62,9 @@ _RECORD_HEAD: Final = struct.Struct("<HHI")
 assert _HEADER.size == RELAY_HEADER_BYTES
 _RESERVED: Final = bytes(12)
 _RECORD_VERSION: Final = 1
+# Reveals are many and all alike: what each begins with, and its length.
+_REVEAL_HEAD: Final = _RECORD_HEAD.pack(RelayRecordType.REVEAL, _RECORD_VERSION, PREIMAGE_BYTES)
+_REVEAL_BYTES: Final = len(_REVEAL_HEAD) + PREIMAGE_BYTES
 _CERTIFICATE_COUNT: Final = struct.Struct("<64xI")
 _CERTIFICATE_BYTES: Final = 72
 _SIGNER_BYTES: Final = 112
@@ -362,7 +365,18 @@ def checkpoint_record(root: CheckpointRoot) -> RelayRecord:
 
 
 def _leaves(suite: int, records: Sequence[RelayRecord]) -> bytes:
-    return b"".join(leaf_hash(suite, record.encode()) for record in records)
+    found = []
+    for reveals, group in groupby(records, _is_reveal):
+        if reveals:
+            rows = b"".join([_REVEAL_HEAD + record.payload for record in group])
+            found.append(leaf_hash_rows(suite, rows, _REVEAL_BYTES))
+        else:
+            found += [leaf_hash(suite, record.encode()) for record in group]
+    return b"".join(found)
+
+
+def _is_reveal(record: RelayRecord) -> bool:
+    return record.type is RelayRecordType.REVEAL and len(record.payload) == PREIMAGE_BYTES
 
 
 def body_root(suite: int, records: Sequence[RelayRecord]) -> bytes:
@@ -381,6 +395,8 @@ class RelayBlock:
 
     header: RelayHeader
     records: tuple[RelayRecord, ...]
+    _encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
+    """Its bytes, where it was read from them: they are exact, so they need not be made again."""
 
     @classmethod
     def build(
@@ -403,7 +419,7 @@ class RelayBlock:
 
     def encode(self) -> bytes:
         """Return header and records, packed."""
-        return self.header.encode() + b"".join(record.encode() for record in self.records)
+        return self._encoded or self.header.encode() + b"".join([record.encode() for record in self.records])
 
     @classmethod
     def decode(cls, data: Buffer, suite: int) -> Self:
@@ -414,22 +430,28 @@ class RelayBlock:
         header = RelayHeader.decode(view[:RELAY_HEADER_BYTES])
         if header.record_count > RECORDS_MAX:
             raise EncodingError("relay block records", header.record_count, f"at most {RECORDS_MAX}")
-        view = view[RELAY_HEADER_BYTES:]
+        whole, at = view.tobytes(), RELAY_HEADER_BYTES
         records: list[RelayRecord] = []
         sets = 0
-        for _ in range(header.record_count):
-            record, used = RelayRecord.decode_prefix(view)
+        while len(records) < header.record_count:
+            if whole.startswith(_REVEAL_HEAD, at) and len(whole) - at >= _REVEAL_BYTES:
+                at += _REVEAL_BYTES
+                records.append(RelayRecord(RelayRecordType.REVEAL, whole[at - PREIMAGE_BYTES : at]))
+                continue
+            record, used = RelayRecord.decode_prefix(view[at:])
             sets += record.type == RelayRecordType.VALIDATOR_SET
             if sets > 1:
                 # Reading a set prepares its keys: nobody makes a reader do that over and over.
                 raise EncodingError("validator set records", sets, "at most 1")
             records.append(record)
-            view = view[used:]
-        if view.nbytes:
-            raise EncodingError("relay block bytes", f"{view.nbytes} more", "the end")
+            at += used
+        if at != len(whole):
+            raise EncodingError("relay block bytes", f"{len(whole) - at} more", "the end")
         if body_root(suite, records) != header.body_root:
             raise EncodingError("relay block body root", "another one", header.body_root.hex())
-        return cls(header, tuple(records))
+        block = cls(header, tuple(records))
+        object.__setattr__(block, "_encoded", whole)
+        return block
 
     def hash(self, suite: int) -> bytes:
         """H(header): the block's name."""

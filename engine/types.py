@@ -183,6 +183,7 @@ class AdminType(IntEnum):
     LEDGER_TIER = 20
     ACCOUNT_TIER = 21
     LOOK = 22
+    SCREENING = 23
 
 
 @unique
@@ -204,6 +205,8 @@ class BreakerSubject(IntEnum):
     PARTICIPANT = 2
     LEDGER = 3
     REFERENCE = 4
+    CORRIDOR = 5
+    """No transfer is asked for it; bridges ask, of what would begin on a corridor (12)."""
 
 
 @unique

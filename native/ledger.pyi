@@ -400,8 +400,15 @@ class LedgerState:
         The latter two are pending and posted together.
         """
 
-    def export(self) -> bytes:
-        """Return the state as canonical bytes: the same state gives the same bytes, whatever its history."""
+    @property
+    def export_bytes(self) -> int:
+        """How many bytes ``export`` makes of the state as it stands, without what stands around them."""
+
+    def export(self, before: bytes = b"", after: bytes = b"") -> bytes:
+        """Return the state as canonical bytes: the same state gives the same bytes, whatever its history.
+
+        ``before`` and ``after`` stand around them: a state may be large, and is copied once.
+        """
 
     def check_invariants(self) -> list[str]:
         """Walk the whole state and name what is broken; empty when sound."""

@@ -1098,12 +1098,20 @@ cdef class LedgerState:
 
     # The whole state.
 
-    def export(self):
+    @property
+    def export_bytes(self):
+        self.enter()
+        return cs_export_bytes(self.state)
+
+    def export(self, bytes before not None=b"", bytes after not None=b""):
         self.enter()
         cdef uint64_t length = cs_export_bytes(self.state)
-        cdef bytes data = room(length)
-        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(data)
+        cdef Py_ssize_t start = len(before), rest = len(after)
+        cdef bytes data = room(start + <Py_ssize_t>length + rest)
+        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(data) + start
         cdef int result
+        memcpy(PyBytes_AS_STRING(data), PyBytes_AS_STRING(before), start)
+        memcpy(out + length, PyBytes_AS_STRING(after), rest)
         self.busy = True
         with nogil:
             result = cs_export(self.state, out)

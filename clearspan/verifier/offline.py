@@ -140,7 +140,7 @@ def verify_receipt(data: bytes, trust: Trust) -> Finding:
     if form == BALANCE:
         what = _account(sections[ACCOUNT], header, trust.suite)
     else:
-        what, code, time = _decision(sections, header, form, trust.suite)
+        what, code, time = _decision(sections, header, form, trust)
     _check_range(sections.get(RANGE), header, anchored, trust.suite)
     relay = _relay_header(sections[RELAY], trust)
     index = _check_anchor(sections, relay, trust.suite)
@@ -228,9 +228,9 @@ def _follow(suite: int, leaf: bytes, path: tuple[int, int, list[bytes]], step: s
 
 
 def _decision(
-    sections: dict[int, bytes], header: dict[str, Any], form: int, suite: int
+    sections: dict[int, bytes], header: dict[str, Any], form: int, trust: Trust
 ) -> tuple[dict[str, int | str], int, int]:
-    record = sections[RECORD]
+    record, suite = sections[RECORD], trust.suite
     _demand(len(record) == 192, "record", "192 bytes are asked for")
     reader = _Reader(sections[DECISION], "decision")
     reader.magic(b"CSDP")
@@ -240,6 +240,9 @@ def _decision(
     reader.end()
     name, time, code, padding = struct.unpack("<32sQH6s", leaf)
     _demand(name == digest(suite, record[160:] + record[:160]), "record", "the decision is on another record")
+    # Decisions on administration stand in the same tree: read as a transfer, such a request would say anything.
+    request = digest(suite, b"clearspan/account/1" + trust.genesis_hash)
+    _demand(record[160:] != request, "record", "it is a request of administration and no transfer")
     _demand(not any(padding), "decision", "padding that is not zero")
     _demand(form != PAYEE or code in PAID, "form", f"code {code} is no proof of payment")
     _demand(path[1] == header["decisions"], "decision", "the header counts other decisions")

@@ -689,7 +689,7 @@ const checkAccount = (hash, section, header) => {
   return readAccount(bytes);
 };
 
-const checkDecision = (hash, sections, header, form, codes) => {
+const checkDecision = (hash, sections, header, form, codes, genesis) => {
   const record = new Reader(sections[TAGS.record], "record");
   const transfer = record.take(160);
   const prefix = record.take(32);
@@ -706,6 +706,9 @@ const checkDecision = (hash, sections, header, form, codes) => {
   const code = decision.u16();
   decision.zeros(6);
   demand(equal(digest, hash(concat(prefix, transfer))), "record", "the decision is on another record");
+  // Decisions on administration stand in the same tree: read as a transfer, such a request would say anything.
+  const request = signingPrefix(hash, "account", genesis);
+  demand(!equal(prefix, request), "record", "it is a request of administration and no transfer");
   demand(form !== 2 || PAID.includes(code), "form", `code ${code} is no proof of payment`);
   demand(String(code) in codes, "decision", `code ${code} is unknown here`);
   demand(path.count === header.decisionCount, "decision", "the header counts other decisions");
@@ -734,7 +737,7 @@ const verifyReceipt = (bytes, trustText, codes) => {
   }
   const found = { form: FORMS[form], network: trust.network, shard: header.shard, height: header.height, blockTime: header.time };
   if (form === 3) found.account = checkAccount(hash, sections[TAGS.account], header);
-  else Object.assign(found, checkDecision(hash, sections, header, form, codes));
+  else Object.assign(found, checkDecision(hash, sections, header, form, codes, trust.genesis));
   if (TAGS.range in sections) {
     const reader = new Reader(sections[TAGS.range], "range");
     const range = readPath(reader, true);

@@ -24,7 +24,8 @@ enum {
     CS_BREAKER_PARTICIPANT = 2,
     CS_BREAKER_LEDGER = 3,
     CS_BREAKER_REFERENCE = 4, /* the user_data of a record */
-    CS_BREAKER_KINDS = 5
+    CS_BREAKER_CORRIDOR = 5,  /* no record is asked for it: bridges are */
+    CS_BREAKER_KINDS = 6
 };
 enum { CS_GRADE_SLOW = 1, CS_GRADE_HOLD = 2, CS_GRADE_STOP = 3 };
 enum { CS_TIER_REFUSES = 1, CS_TIER_HOLDS = 2 };

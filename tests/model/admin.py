@@ -46,6 +46,7 @@ _USES = {
     a.LEDGER_TIER: {"ledger", "role", "suite", "key_id", "limit_a", "limit_b"},
     a.ACCOUNT_TIER: {"subject", "ledger", "role"},
     a.LOOK: {"subject", "ledger", "participant", "reason", "role", "public_key"},
+    a.SCREENED: {"subject", "ledger", "participant", "reason", "role", "key_id", "limit_a", "public_key"},
 }
 _OPTIONAL = (
     "subject", "reason", "participant", "ledger", "key_id", "suite", "role", "limit_a", "limit_b", "public_key",
@@ -211,6 +212,8 @@ def _roles_allow(request: AdminRequest, first: Key, second: Key | None) -> bool:
         return first.role == a.ACCOUNT_ROLE
     if request.type == a.LOOK:
         return first.role == a.SUPERVISOR
+    if request.type == a.SCREENED:
+        return first.role == a.SCREENING and first.participant == request.participant
     assert second is not None
     if request.type == a.ACCOUNT_KEY_SET:
         of_account = first.role == a.REGISTRAR and first.participant == participant_of(request.subject)

@@ -234,9 +234,9 @@ def _end_hold(state: State, q: AdminRequest, _signers: tuple[int, int], now: int
 
 def _breaker_set(state: State, q: AdminRequest, _signers: tuple[int, int], now: int) -> None:
     sound = (
-        1 <= q.role <= 4 and 1 <= q.suite <= 3 and q.reason and q.subject and now < q.limit_b < 2**63
+        1 <= q.role <= 5 and 1 <= q.suite <= 3 and q.reason and q.subject and now < q.limit_b < 2**63
         and (q.suite == rules.SLOW) == (q.limit_a > 0) and q.limit_a < 2**32
-        and (q.role in (rules.BY_ACCOUNT, rules.BY_REFERENCE) or q.subject < 2**32)
+        and (q.role in (rules.BY_ACCOUNT, rules.BY_REFERENCE, rules.BY_CORRIDOR) or q.subject < 2**32)
     )  # fmt: skip
     _demand(bool(sound), Code.ADMIN_FIELD_NOT_ALLOWED)
     _demand(q.role != rules.BY_LEDGER or q.subject in state.terms, Code.LEDGER_NOT_FOUND)
@@ -292,6 +292,14 @@ def _look(_state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) 
     _demand(q.reason > 0 and any(q.public_key), Code.ADMIN_FIELD_NOT_ALLOWED)
 
 
+def _screened(state: State, q: AdminRequest, _signers: tuple[int, int], _now: int) -> None:
+    case_fits = q.role in (1, 2) and (q.limit_a == 0) == (q.role == 1)
+    named = any(q.public_key[:32]) and any(q.public_key[32:]) and q.key_id > 0
+    _demand(case_fits and named and q.reason <= 10_000, Code.ADMIN_FIELD_NOT_ALLOWED)
+    _demand(q.ledger in state.terms, Code.LEDGER_NOT_FOUND)
+    _demand(state.is_here(q.subject), Code.WRONG_SHARD)
+
+
 _RULES = {
     a.PARTICIPANT_ADD: _participant_add,
     a.KEY_ADD: _key_add,
@@ -314,4 +322,5 @@ _RULES = {
     a.LEDGER_TIER: _ledger_tier,
     a.ACCOUNT_TIER: _account_tier,
     a.LOOK: _look,
+    a.SCREENED: _screened,
 }

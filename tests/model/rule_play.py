@@ -9,7 +9,17 @@ from tests.model import admin_request as a
 from tests.model import record as r
 from tests.model.accounts import ISSUER, participant_of
 from tests.model.genesis import SECOND_NS
-from tests.model.rules import BREAKER, BY_ACCOUNT, BY_LEDGER, BY_PARTICIPANT, BY_REFERENCE, COUNTER, DAY_NS, QUOTE
+from tests.model.rules import (
+    BREAKER,
+    BY_ACCOUNT,
+    BY_CORRIDOR,
+    BY_LEDGER,
+    BY_PARTICIPANT,
+    BY_REFERENCE,
+    COUNTER,
+    DAY_NS,
+    QUOTE,
+)
 from tests.model.stage import CNY, EUR, HKD, KEYS
 
 if TYPE_CHECKING:
@@ -115,7 +125,7 @@ class RulePlay:
 
     def _breaker(self) -> None:
         play, shard = self._play, self._below(2)
-        kind = self._pick(BY_ACCOUNT, BY_PARTICIPANT, BY_LEDGER, BY_REFERENCE, 5)
+        kind = self._pick(BY_ACCOUNT, BY_PARTICIPANT, BY_LEDGER, BY_REFERENCE, BY_CORRIDOR, 6)
         account = self._account(shard)
         subject = {BY_ACCOUNT: account, BY_PARTICIPANT: participant_of(account), BY_LEDGER: self._pick(CNY, CNY, EUR)}
         grade = self._pick(1, 2, 3, 2, 0)

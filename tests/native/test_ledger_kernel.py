@@ -1478,3 +1478,14 @@ def test_hostile_bytes_of_halves_are_refused_or_sound(related: Shard) -> None:
         loaded.apply_relay(2, rng.choice((START, START + 100 * SECOND)), b"", START + SECOND, rng.choice((run, b"")))
         assert loaded.check_invariants() == []
     assert 1000 < taken < 3500
+
+
+def test_exported_bytes_may_stand_between_others(shard: Shard) -> None:
+    """Goal: a large state is copied once, into its place. Method: what stands around it changes nothing of it."""
+    alone = shard.state.export()
+    assert shard.state.export_bytes == len(alone)
+    for before, after in ((b"", b""), (b"head", b""), (b"", b"tail"), (b"\x00" * 100, b"\xff" * 7)):
+        assert shard.state.export(before, after) == before + alone + after
+    for wrong in (None, 7, "text", bytearray(b"x")):
+        with pytest.raises(TypeError):
+            shard.state.export(wrong)  # type: ignore[arg-type]

@@ -110,7 +110,7 @@ def test_a_state_without_rules_keeps_its_version(shard: Shard) -> None:
     [
         row(0, A0), row(6, A0), row(QUOTE, A0, limit_a=1), row(QUOTE, A0, name=1, limit_a=1, used=2),
         row(QUOTE, A0, name=1, limit_b=1), row(QUOTE, A0, name=1, kind=1), row(OF_LEDGER, LEDGER, until=1 << 62),
-        row(OF_LEDGER, LEDGER, name=1), row(BREAKER, A0, kind=5, action=STOP), row(BREAKER, A0, kind=0, action=STOP),
+        row(OF_LEDGER, LEDGER, name=1), row(BREAKER, A0, kind=6, action=STOP), row(BREAKER, A0, kind=0, action=STOP),
         row(BREAKER, A0, kind=1, action=4), row(BREAKER, A0, kind=1, action=STOP, limit_a=1),
         row(BREAKER, A0, kind=1, action=SLOW, limit_a=1, count=2), row(TIER, 1, kind=0, action=1),
         row(TIER, 1, kind=1, action=3), row(COUNTER, A0, limit_a=1), row(COUNTER, A0, action=1),
