@@ -38,6 +38,8 @@ from relay.view_change import ViewChange
 from relay.vote_record import KeptBlock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from engine.relay_block import RelayBlock
     from engine.validators import Certificate, ValidatorSet
     from relay.actions import Action
@@ -174,11 +176,12 @@ class ValidatorCore:
         self.settle()
         return self.desk.take()
 
-    def offer(self, item: PoolItem, now: int) -> list[Action]:
-        """Put something into the pool; a leader that was waiting for work proposes at once."""
+    def offer(self, item: PoolItem, now: int, more: Iterable[PoolItem] = ()) -> list[Action]:
+        """Put something into the pool, and more of it; a leader that was waiting for work proposes at once."""
         self.desk.pacemaker.observe(now)
-        if self.pool.offer(item, self.state):
-            self.pool_version += 1
+        taken = sum(self.pool.offer(each, self.state) for each in (item, *more))
+        if taken:
+            self.pool_version += taken
             self._end_rest()
             self._schedule_proposal()
             if self.desk.pacemaker.propose <= now:
@@ -240,7 +243,7 @@ class ValidatorCore:
         round_, settings = self.round, self.desk.settings
         if round_.view or not round_.leads or 0 in round_.proposals or round_.gave_up_view >= 0:
             return
-        spaced = min(self._proposed_at, self.desk.now) + settings.block_interval_ns
+        spaced = min(self._proposed_at, self.desk.now) + self.desk.spacing_ns
         at_once = round_.height == 1 or self.pool.has_work(self.state)
         pause = 0 if at_once else settings.idle_ns + settings.rest_ns
         self.desk.pacemaker.propose = max(spaced, self._opened_at + pause)

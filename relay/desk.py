@@ -59,6 +59,16 @@ class Desk:
         settings = self.settings
         return max(settings.view_ns, min(settings.idle_ns + self.pace.most, settings.view_ns_slow))
 
+    @property
+    def spacing_ns(self) -> int:
+        """How long after a proposal the next one is due at the earliest, ns: more where agreement takes longer of late.
+
+        It counts from the proposal, so where agreement itself takes that long nothing is waited for.
+        """
+        settings = self.settings
+        paced = min(settings.spacing_times * self.pace.mean, settings.spacing_ns_max, settings.idle_ns)
+        return max(settings.block_interval_ns, paced)
+
     def send(self, to: int, message: Message) -> None:
         """Put a message on its way; to oneself nothing is sent."""
         if to != self.signer.index:

@@ -15,12 +15,13 @@ from relay.entries import BlockKey, KeyBook, Parameters, Penalty, ShardEntry
 from relay.errors import BlockRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from engine.genesis import Genesis, GenesisDomain
     from engine.governance import Corridor, SlotMap
     from engine.header import SignedHeader
     from engine.validators import ValidatorSet
+    from relay.reveals import RevealTable
 
 __all__ = ["SETS_KEPT", "Draft", "genesis_block_keys", "set_of"]
 
@@ -62,7 +63,7 @@ class Draft:
     shards: dict[int, ShardEntry]
     block_keys: dict[int, tuple[BlockKey, ...]]
     key_sequences: dict[int, int]
-    reveals: Mapping[bytes, int]
+    reveals: RevealTable
     decisions: dict[bytes, int]
     penalties: dict[bytes, Penalty]
     parameters: Parameters

@@ -56,6 +56,9 @@ class Pool:
         self.refusal = ""
         self._offers: dict[int, list[HeaderOffer]] = {}
         self._records: dict[bytes, tuple[RelayRecord, object]] = {}
+        # Names of those that may become impossible while they wait: all but reveals.
+        self._perishable: dict[bytes, None] = {}
+        self._draft: tuple[RelayState, Draft] | None = None
         self._bytes = 0
         self._few = 0
         self._used: dict[object, tuple[int, int]] = {}
@@ -78,6 +81,8 @@ class Pool:
 
     def has_work(self, state: State) -> bool:
         """Say whether a block proposed now would hold anything that waits."""
+        if self._records:
+            return True
         if self._useful[:2] != (state.tip_hash, self._version):
             self._useful = state.tip_hash, self._version, _own(state).useful(self.take(state))
         return self._useful[2]
@@ -90,8 +95,8 @@ class Pool:
     def finalized(self, state: State, block: RelayBlock) -> None:
         """Drop what is in a final block, and what can stand in none after it."""
         own = _own(state)
-        for record in block.records:
-            self._drop(digest(own.suite, record.encode()))
+        for record in block.records if self._records else ():
+            self._drop(_name(own, record))
         for shard in list(self._offers):
             entry = own.shards[shard]
             kept = [each for each in self._offers[shard] if each.signed.header.height > entry.height]
@@ -99,10 +104,9 @@ class Pool:
                 self._offers[shard] = kept
             else:
                 del self._offers[shard]
-        draft = own.draft()
-        for name, (record, _) in list(self._records.items()):
-            # A reveal that became known stood in the block, under the same name.
-            if record.type is not RelayRecordType.REVEAL and _refusal_of(draft, record):
+        # A reveal that became known stood in the block, under the same name.
+        for name in list(self._perishable):
+            if _refusal_of(self._draft_of(own), self._records[name][0]):
                 self._drop(name)
         self._version += 1
 
@@ -125,7 +129,7 @@ class Pool:
     def _offer_record(self, record: RelayRecord, state: RelayState, source: object) -> str:
         if record.type not in _OFFERED:
             return "record_type"
-        name = digest(state.suite, record.encode())
+        name = _name(state, record)
         if name in self._records:
             return "known"
         size = len(record.payload)
@@ -136,24 +140,40 @@ class Pool:
             return "pool_full"
         if record.type not in _MANY and self._few >= FEW_MAX:
             return "pool_full"
-        reason = _refusal_of(state.draft(), record)
+        reason = _refusal_of(self._draft_of(state), record)
         if not reason:
             self._records[name] = record, source
+            if record.type is not RelayRecordType.REVEAL:
+                self._perishable[name] = None
             self._bytes += size
             self._few += record.type not in _MANY
             self._used[source] = count + 1, used + size
         return reason
 
+    def _draft_of(self, state: RelayState) -> Draft:
+        """Return a working copy of a state for checks alone, which change nothing: one for all offers to it."""
+        if self._draft is None or self._draft[0] is not state:
+            self._draft = state, state.draft()
+        return self._draft[1]
+
     def _drop(self, name: bytes) -> None:
         found = self._records.pop(name, None)
         if found is None:
             return
+        self._perishable.pop(name, None)
         record, source = found
         self._bytes -= len(record.payload)
         self._few -= record.type not in _MANY
         count, used = self._used.pop(source)
         if count > 1:
             self._used[source] = count - 1, used - len(record.payload)
+
+
+def _name(state: RelayState, record: RelayRecord) -> bytes:
+    """Return what a record is known by: a reveal by its preimage, which nothing else is as long as."""
+    if record.type is RelayRecordType.REVEAL:
+        return b"reveal" + record.payload
+    return digest(state.suite, record.encode())
 
 
 def _refusal_of(draft: Draft, record: RelayRecord) -> str:

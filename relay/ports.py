@@ -127,6 +127,11 @@ class ConsensusSettings:
     view_ns_max: int = 8_000 * _MS
     idle_ns: int = 200 * _MS
     block_interval_ns: int = 10 * _MS
+    spacing_times: int = 4
+    """Between two proposals lie so many times what agreement takes of late: the work of a block is paid once for all
+    that came meanwhile, and where agreement is slow or dear the relay makes fewer blocks of more."""
+    spacing_ns_max: int = 75 * _MS
+    """The longest such pause; ``idle_ns`` bounds it too."""
     rest_ns: int = 0
     """How much longer than ``idle_ns`` a relay without work rests between blocks; view 0 lasts as much longer then."""
     request_ns: int = 100 * _MS
@@ -141,6 +146,8 @@ class ConsensusSettings:
         """Refuse times with which an idle relay would change views for ever; raises ValueError."""
         if self.rest_ns < 0:
             raise ValueError(f"0 <= rest_ns {self.rest_ns} is asked for")
+        if self.spacing_times < 0 or self.spacing_ns_max < 0:
+            raise ValueError(f"0 <= spacing_times {self.spacing_times}, spacing_ns_max {self.spacing_ns_max}")
         if not 0 < self.request_ns <= self.view_ns <= self.view_ns_max:
             raise ValueError(f"request_ns {self.request_ns} <= view_ns {self.view_ns} <= view_ns_max is asked for")
         if not 0 <= self.block_interval_ns <= self.idle_ns < self.view_ns:

@@ -5,6 +5,7 @@ It promises one order of types, a bound for each, and that a record is checked a
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from engine.refusals import EncodingError, ProofRefused
@@ -51,15 +52,13 @@ _PLACE: Final = {kind: place for place, kind in enumerate(_COUNT_MAX)}
 
 def check_order(records: Sequence[RelayRecord]) -> None:
     """Demand the order of types and the bound of each; raises BlockRefused."""
-    counts = dict.fromkeys(_COUNT_MAX, 0)
-    last = 0
-    for record in records:
-        if _PLACE[record.type] < last:
-            raise BlockRefused("record_order", f"type {int(record.type)} stands too late")
-        last = _PLACE[record.type]
-        counts[record.type] += 1
-        if counts[record.type] > _COUNT_MAX[record.type]:
-            raise BlockRefused("record_limit", f"more than {_COUNT_MAX[record.type]} of type {int(record.type)}")
+    last = -1
+    for kind, group in groupby(record.type for record in records):
+        if _PLACE[kind] < last:
+            raise BlockRefused("record_order", f"type {int(kind)} stands too late")
+        last = _PLACE[kind]
+        if sum(1 for _ in group) > _COUNT_MAX[kind]:
+            raise BlockRefused("record_limit", f"more than {_COUNT_MAX[kind]} of type {int(kind)}")
 
 
 def check(draft: Draft, record: RelayRecord) -> None:
@@ -105,10 +104,7 @@ def choose(draft: Draft, records: Iterable[RelayRecord], room: int) -> list[Rela
 def forget(draft: Draft) -> None:
     """Forget what has no use any more, by rules of the chain alone."""
     if draft.revealed:
-        kept = {**draft.reveals, **draft.revealed}
-        for preimage in list(kept)[: max(len(kept) - REVEALS_KEPT_MAX, 0)]:
-            del kept[preimage]
-        draft.reveals = kept
+        draft.reveals = draft.reveals.grown(draft.revealed, REVEALS_KEPT_MAX)
     draft.decisions = {run: deadline for run, deadline in draft.decisions.items() if deadline > draft.time}
     members = frozenset(member.public_key for validators in draft.sets for member in validators.members)
     draft.penalties = {key: value for key, value in draft.penalties.items() if key in members}

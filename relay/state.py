@@ -23,6 +23,7 @@ from relay.errors import BlockRefused
 from relay.headers import Candidate, admissible, check_headers, check_key, check_one, check_signatures
 from relay.messages import BLOCK_BYTES_MAX, SIDECAR_BYTES_MAX
 from relay.offers import HeaderOffer, PoolItem, Sidecar
+from relay.reveals import RevealTable
 from relay.state_codec import decode_fields, encode_state
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class RelayState:
     shards: Mapping[int, ShardEntry]
     block_keys: Mapping[int, tuple[BlockKey, ...]]
     key_sequences: Mapping[int, int]
-    reveals: Mapping[bytes, int]
+    reveals: RevealTable
     decisions: Mapping[bytes, int]
     penalties: Mapping[bytes, Penalty]
     parameters: Parameters
@@ -88,7 +89,7 @@ class RelayState:
             shards={shard: ShardEntry() for domain in genesis.domains for shard in domain.shard_ids()},
             block_keys={domain.domain: genesis_block_keys(domain) for domain in genesis.domains},
             key_sequences={},
-            reveals={},
+            reveals=RevealTable(),
             decisions={},
             penalties={},
             parameters=Parameters(),

@@ -13,6 +13,7 @@ from engine.run_decision import AnchoredHeader
 from engine.types import ZERO_HASH
 from engine.validators import ValidatorSet
 from relay.entries import RECENT_MAX, BlockKey, Parameters, Penalty, ShardEntry
+from relay.reveals import RevealTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -86,7 +87,7 @@ class StateView(Protocol):
         """Changes of block keys by domain."""
 
     @property
-    def reveals(self) -> Mapping[bytes, int]:
+    def reveals(self) -> RevealTable:
         """Relay heights by preimage, oldest first."""
 
     @property
@@ -129,7 +130,7 @@ class StateFields(TypedDict):
     shards: dict[int, ShardEntry]
     block_keys: dict[int, tuple[BlockKey, ...]]
     key_sequences: dict[int, int]
-    reveals: dict[bytes, int]
+    reveals: RevealTable
     decisions: dict[bytes, int]
     penalties: dict[bytes, Penalty]
     parameters: Parameters
@@ -153,7 +154,7 @@ def encode_state(state: StateView) -> bytes:
         _table(_shard(shard, entry) for shard, entry in sorted(state.shards.items())),
         _table(_block_keys(domain, keys) for domain, keys in sorted(state.block_keys.items())),
         _table(_DOMAIN.pack(domain, 0, number) for domain, number in sorted(state.key_sequences.items())),
-        _table(_HASH_NUMBER.pack(preimage, height) for preimage, height in state.reveals.items()),
+        _table(_HASH_NUMBER.pack(preimage, height) for preimage, height in state.reveals.pairs()),
         _table(_HASH_NUMBER.pack(run, deadline) for run, deadline in sorted(state.decisions.items())),
         _table(_penalty(key, penalty) for key, penalty in sorted(state.penalties.items())),
         _table(_framed(each.encode()) for _, each in sorted(state.slot_maps.items())),
@@ -215,7 +216,7 @@ def decode_fields(data: Buffer, genesis: Genesis) -> StateFields:
         shards=dict(reader.table(reader.shard)),
         block_keys=dict(reader.table(reader.block_keys)),
         key_sequences={domain: number for domain, _, number in reader.table(lambda: reader.take(_DOMAIN))},
-        reveals=dict(reader.table(lambda: reader.pair(_HASH_NUMBER))),
+        reveals=RevealTable.of(reader.table(lambda: reader.pair(_HASH_NUMBER))),
         decisions=dict(reader.table(lambda: reader.pair(_HASH_NUMBER))),
         penalties=dict(reader.table(reader.penalty)),
         slot_maps={each.domain: each for each in reader.table(lambda: SlotMap.decode(reader.framed()))},

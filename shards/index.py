@@ -24,13 +24,14 @@ from engine.errors import DiskFull
 from engine.lmdb_examine import examine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = ["ENTRY", "SegmentIndex", "entries"]
 
 ENTRY = np.dtype([("key", "<u8"), ("shard", "<u4"), ("number", "<u8"), ("row", "<u4")])
+_ROW: Final = np.dtype((np.void, ENTRY.itemsize))
 # Entries held in memory before they become a segment: small enough to sort in a few milliseconds, large
 # enough that a segment is a worthwhile write.
 _TABLE_ENTRIES_MAX: Final = 1 << 16
@@ -77,6 +78,29 @@ def _segment(entries: NDArray[np.void]) -> _Segment:
     return _Segment(np.ascontiguousarray(ordered["key"]), ordered)
 
 
+class _Table:
+    """Entries in memory as they came; sorted when first searched, for what is never asked for need not be."""
+
+    __slots__ = ("_sorted", "entries")
+
+    def __init__(self, entries: NDArray[np.void]) -> None:
+        self.entries = entries
+        self._sorted: _Segment | None = None
+
+    @property
+    def segment(self) -> _Segment:
+        """The same in order of their keys."""
+        if self._sorted is None:
+            self._sorted = _segment(self.entries)
+        return self._sorted
+
+
+def _joined(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Concatenate entries; as plain rows, for NumPy compares the fields of structures one by one."""
+    rows = [np.ascontiguousarray(part).view(_ROW) for part in parts]
+    return np.concatenate(rows).view(ENTRY) if rows else np.empty(0, dtype=ENTRY)
+
+
 class SegmentIndex:
     """Entries (key u64 → shard, number, row), persistent in one LMDB environment, appended in log order.
 
@@ -103,7 +127,7 @@ class SegmentIndex:
             raise self._full() from error
 
     def _begin(self) -> None:
-        self._tables: list[NDArray[np.void]] = []
+        self._tables: list[_Table] = []
         self._table_entries = 0
         self._flush_at = _TABLE_ENTRIES_MAX
         self._pending_positions: dict[int, int] = {}
@@ -138,24 +162,25 @@ class SegmentIndex:
         """
         self._pending_positions[shard] = number
         if len(entries):
-            self._tables.append(entries)
+            self._tables.append(_Table(entries))
             self._table_entries += len(entries)
             # Tables of records of one transfer each would be as many as entries; pairs of like size become one, so that
             # a search looks at a few.
-            while len(self._tables) > 1 and len(self._tables[-2]) <= 2 * len(self._tables[-1]):
+            while len(self._tables) > 1 and len(self._tables[-2].entries) <= 2 * len(self._tables[-1].entries):
                 last = self._tables.pop()
-                self._tables[-1] = np.concatenate([self._tables[-1], last])
+                self._tables[-1] = _Table(_joined([self._tables[-1].entries, last.entries]))
         if self._table_entries >= self._flush_at:
             self.flush()
 
     def find(self, key: int, shard: int | None = None) -> NDArray[np.void]:
         """Return the entries under the key, of one shard if named, by (shard, number, row), each once; copies."""
         wanted = np.uint64(key)
-        found = [table[table["key"] == wanted] for table in self._tables]
-        for segment in self._segments.values():
-            left, right = np.searchsorted(segment.keys, wanted), np.searchsorted(segment.keys, wanted, side="right")
-            found.append(segment.entries[left:right])
-        hits = np.concatenate(found) if found else np.empty(0, dtype=ENTRY)
+        found = []
+        for segment in self._searched():
+            left = int(np.searchsorted(segment.keys, wanted))
+            if left < len(segment.keys) and segment.keys[left] == wanted:
+                found.append(segment.entries[left : int(np.searchsorted(segment.keys, wanted, side="right"))])
+        hits = _joined(found)
         if shard is not None:
             hits = hits[hits["shard"] == shard]
         return _ordered(hits)
@@ -166,7 +191,7 @@ class SegmentIndex:
         Each table and segment is gone through once for all keys, which is what makes thousands of them cheap.
         """
         positions, hits = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=ENTRY)]
-        for segment in (*map(_segment, self._tables), *self._segments.values()):
+        for segment in self._searched():
             left = np.searchsorted(segment.keys, keys)
             counts = np.searchsorted(segment.keys, keys, side="right") - left
             rows = np.flatnonzero(counts)
@@ -174,7 +199,13 @@ class SegmentIndex:
             within = np.arange(int(runs.sum())) - np.repeat(np.cumsum(runs) - runs, runs)
             positions.append(np.repeat(rows, runs))
             hits.append(segment.entries[np.repeat(left[rows], runs) + within])
-        return np.concatenate(positions), np.concatenate(hits)
+        return np.concatenate(positions), _joined(hits)
+
+    def _searched(self) -> Iterator[_Segment]:
+        """Yield what is searched: tables in memory, then stored segments."""
+        for table in self._tables:
+            yield table.segment
+        yield from self._segments.values()
 
     def flush(self) -> None:
         """Turn what is in memory into a segment, merge tiers that are full, remember how far the index reaches.
@@ -204,7 +235,7 @@ class SegmentIndex:
             raise OSError(errno.ENOSPC, "what is left is the log's")
         with self._environment.begin(write=True) as transaction:
             if self._tables:
-                self._write(transaction, 0, np.concatenate(self._tables))
+                self._write(transaction, 0, _joined([table.entries for table in self._tables]))
                 self._merge(transaction)
             for shard, number in self._pending_positions.items():
                 transaction.put(_META_KEY + struct.pack(">I", shard), struct.pack("<Q", number), db=self._meta_db)
@@ -262,7 +293,7 @@ class SegmentIndex:
             names = sorted(name for name in self._segments if name[0] == tier)
             if len(names) < _TIER_WIDTH or sum(len(self._segments[name].keys) for name in names) > _SEGMENT_ENTRIES_MAX:
                 return
-            merged = np.concatenate([self._segments.pop(name).entries for name in names])
+            merged = _joined([self._segments.pop(name).entries for name in names])
             for name in names:
                 transaction.delete(struct.pack(">II", *name), db=self._segments_db)
             self._write(transaction, tier + 1, merged)

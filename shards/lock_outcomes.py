@@ -1,15 +1,13 @@
 """What became of locks: claimed by a reveal in a relay block that the log holds, or refunded by their timelock.
 
 Claims and refunds are nobody's requests: the machine derives them from the lock (RECORD-6), so neither stands in the
-log. The index keeps what leads to them: a lock under its refund's digest and its hashlock, a reveal under the digests
-of the claims that it makes. It promises that an answer has its leaf in a sealed block; what the index names is a hint.
+log. The index keeps what leads to them (``shards.lock_keys``). It promises that an answer has its leaf in a sealed
+block; what the index names is a hint.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import numpy as np
 
 from engine.block import Decision
 from engine.header import SignedHeader
@@ -24,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeGuard
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from engine.batch import BatchColumns
     from engine.chain import ChainBlock, ChainStore
     from engine.genesis import Genesis
     from engine.log import Log, LogRecord
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["EndedLock", "LockOutcomes"]
 
 _FLAGS: Final = 126
-# What was held may be released, and is a lock then.
-_OPENED: Final = (ResultCode.CREATED, ResultCode.HELD)
 _KIND_MASK: Final = 0x0F
 _BINDING: Final = slice(128, 160)
 _TIMELOCK: Final = slice(104, 112)
@@ -75,31 +71,6 @@ class LockOutcomes:
     def prefix(self) -> bytes:
         """What is hashed before a claim or refund: T(transfer), also where the lock was a member of a run."""
         return self._prefix
-
-    # What the index is given.
-
-    def keys_of_locks(
-        self, columns: BatchColumns, digests: NDArray[np.uint8], codes: NDArray[np.uint16]
-    ) -> tuple[list[int], list[int]]:
-        """Return keys and rows: each lock created or held, under its refund's digest and under its hashlock."""
-        heads, keys, rows = columns.heads, [], []
-        kinds = heads[:, _FLAGS] & _KIND_MASK
-        for row in np.flatnonzero((kinds == TransferKind.LOCK) & np.isin(codes, _OPENED)).tolist():
-            hashlock = columns.bindings[int(np.searchsorted(columns.binding_index, row))].tobytes()
-            refund = _refund(self._suite, heads[row].tobytes() + hashlock, digests[row].tobytes())
-            keys += [_key(record_digest(self._suite, self._prefix, refund)), _key(hashlock)]
-            rows += [row, row]
-        return keys, rows
-
-    def keys_of_reveals(self, record: LogRecord) -> tuple[list[int], list[int]]:
-        """Return keys and rows: each reveal that may claim locks here, under the claims' digests and the hashlocks."""
-        keys: list[int] = []
-        rows: list[int] = []
-        for row, preimage in enumerate(reveal_payloads(bytes(record.body))):
-            for hashlock, claim in self._claims(record.shard, record.number, preimage):
-                keys += [_key(record_digest(self._suite, self._prefix, claim)), _key(hashlock)]
-                rows += [row, row]
-        return keys, rows
 
     # Answers.
 

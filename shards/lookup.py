@@ -25,6 +25,7 @@ from engine.types import CREDIT_BYTES, HASH_BYTES, HEAD_BYTES, MESSAGE_BYTES, RE
 from native.ledger import prepare
 from shards.hold_outcomes import HoldOutcomes
 from shards.index import ENTRY, SegmentIndex, entries
+from shards.lock_keys import LockKeys
 from shards.lock_outcomes import LockOutcomes
 from shards.run_outcomes import RunOutcomes, committed_runs
 
@@ -140,6 +141,7 @@ class Lookup:
         self._outcomes = RunOutcomes(genesis, log_of, chain, self._places)
         self._holds = HoldOutcomes(genesis, log_of, chain, self._places)
         self._locks = LockOutcomes(genesis, log_of, chain, self._places, self._rows)
+        self._lock_keys = LockKeys(genesis.hash_suite, self._locks.prefix, self._find_many, self._rows)
 
     # What is durable arrives here in log order.
 
@@ -223,8 +225,7 @@ class Lookup:
     def transfers(self, digests: Sequence[bytes]) -> list[TransferEntry | None]:
         """Return the decision on each of some records: the index is searched once for all of them."""
         keys = np.array([int.from_bytes(digest[:8], "little") for digest in digests], dtype=np.uint64)
-        with self._lock:
-            positions, candidates = self._digests.find_many(keys)
+        positions, candidates = self._find_many(keys)
         found: list[TransferEntry | None] = [None] * len(digests)
         # In order of the log, so that each record is decoded once.
         order = np.lexsort((candidates["row"], candidates["number"], candidates["shard"]))
@@ -444,20 +445,21 @@ class Lookup:
         sides = [_account_keys(heads[rows, offset : offset + 16]) for offset in (16, 32)]
         both = np.concatenate([entries(side, *place, rows) for side in sides])
         found = entries(keys, *place, rows)
-        ends, locks = self._locks.keys_of_locks(columns, digests, codes)
-        if ends:
-            found = np.concatenate([found, entries(np.array(ends, dtype=np.uint64), *place, locks)])
+        ends, locks = self._lock_keys.of_locks(columns, digests, codes)
+        if len(ends):
+            found = np.concatenate([found, entries(ends, *place, locks)])
         self._append(found, both, *place)
 
     def _add_relay(self, record: LogRecord) -> None:
         """Index the runs that a relay block commits, by T_run, and its reveals by the claims that they may make."""
         body = bytes(record.body)
         runs = committed_runs(self._genesis, body)
-        keys, rows = [int.from_bytes(run[:8], "little") for run in runs], list(range(len(runs)))
-        claims, their_rows = self._locks.keys_of_reveals(record)
-        keys, rows = keys + claims, rows + their_rows
-        if keys:
-            found = entries(np.array(keys, dtype=np.uint64), record.shard, record.number, rows)
+        claims, their_rows = self._lock_keys.of_reveals(record)
+        keys = np.array([int.from_bytes(run[:8], "little") for run in runs], dtype=np.uint64)
+        rows = np.arange(len(runs), dtype=np.uint32)
+        if len(keys) or len(claims):
+            both = np.concatenate([keys, claims]), np.concatenate([rows, their_rows])
+            found = entries(both[0], record.shard, record.number, both[1])
             self._append(found, np.empty(0, dtype=ENTRY), record.shard, record.number)
 
     def _add_admin(self, record: LogRecord) -> None:
@@ -466,6 +468,10 @@ class Lookup:
         if keys:
             found = entries(np.array(keys, dtype=np.uint64), record.shard, record.number, rows)
             self._append(found, np.empty(0, dtype=ENTRY), record.shard, record.number)
+
+    def _find_many(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.void]]:
+        with self._lock:
+            return self._digests.find_many(keys)
 
     def _places(self, key: int) -> list[tuple[int, int, int]]:
         with self._lock:

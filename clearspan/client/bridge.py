@@ -82,9 +82,9 @@ class BridgeClient:
         found: bridge_pb2.RunReply = await self._call(BridgeRpc.RUN, request, bridge_pb2.RunReply)
         return list(found.answers)
 
-    async def swap(self, *, swap_id: bytes = b"", uetr: bytes = b"") -> bridge_pb2.SwapView:
-        """Return a swap with its timeline. Raises as quote does."""
-        request = bridge_pb2.GetSwapRequest(version=BRIDGE_VERSION, swap_id=swap_id, uetr=uetr)
+    async def swap(self, *, swap_id: bytes = b"", uetr: bytes = b"", papers: bool = False) -> bridge_pb2.SwapView:
+        """Return a swap with its timeline, with ``papers`` its sealed envelopes too. Raises as quote does."""
+        request = bridge_pb2.GetSwapRequest(version=BRIDGE_VERSION, swap_id=swap_id, uetr=uetr, papers=papers)
         found: bridge_pb2.SwapView = await self._call(BridgeRpc.GET_SWAP, request, bridge_pb2.SwapView)
         return found
 
@@ -94,10 +94,45 @@ class BridgeClient:
         found: bridge_pb2.ListSwapsReply = await self._call(BridgeRpc.LIST_SWAPS, request, bridge_pb2.ListSwapsReply)
         return found
 
-    async def cases(self, *, limit: int = 1_000) -> bridge_pb2.ListCasesReply:
-        """Return the cases that nobody has decided, those that end first. Raises as quote does."""
-        request = bridge_pb2.ListCasesRequest(version=BRIDGE_VERSION, limit=limit)
+    async def cases(
+        self, *, limit: int = 1_000, ended: bool = False, look: bridge_pb2.Look | None = None
+    ) -> bridge_pb2.ListCasesReply:
+        """Return the cases that nobody has decided, those that end first; with ``ended`` all, the newest first.
+
+        A supervisor gives a look at this very question (``clearspan.inspection``). Raises as quote does.
+        """
+        request = bridge_pb2.ListCasesRequest(version=BRIDGE_VERSION, limit=limit, ended=ended, look=look)
         found: bridge_pb2.ListCasesReply = await self._call(BridgeRpc.LIST_CASES, request, bridge_pb2.ListCasesReply)
+        return found
+
+    async def case(self, case_id: bytes, *, look: bridge_pb2.Look | None = None) -> bridge_pb2.GetCaseReply:
+        """Return a case with its steps and the outcomes of screening. Raises as quote does."""
+        request = bridge_pb2.GetCaseRequest(version=BRIDGE_VERSION, case_id=case_id, look=look)
+        found: bridge_pb2.GetCaseReply = await self._call(BridgeRpc.GET_CASE, request, bridge_pb2.GetCaseReply)
+        return found
+
+    async def take_breaker(self, domain: int, height: int, request: bytes) -> bridge_pb2.TakeBreakerReply:
+        """Hand on a breaker of a corridor (160 bytes) that a domain decided in a block. Raises as quote does."""
+        asked = bridge_pb2.TakeBreakerRequest(version=BRIDGE_VERSION, domain=domain, request=request, height=height)
+        found: bridge_pb2.TakeBreakerReply = await self._call(
+            BridgeRpc.TAKE_BREAKER, asked, bridge_pb2.TakeBreakerReply
+        )
+        return found
+
+    async def breakers(self) -> bridge_pb2.ListBreakersReply:
+        """Return the breakers of corridors that stand. Raises as quote does."""
+        request = bridge_pb2.ListBreakersRequest(version=BRIDGE_VERSION)
+        found: bridge_pb2.ListBreakersReply = await self._call(
+            BridgeRpc.LIST_BREAKERS, request, bridge_pb2.ListBreakersReply
+        )
+        return found
+
+    async def acknowledge_alarm(self, number: int, text: str = "") -> bridge_pb2.AcknowledgeAlarmReply:
+        """Acknowledge an alarm as the holder of this connection's certificate. Raises as quote does."""
+        request = bridge_pb2.AcknowledgeAlarmRequest(version=BRIDGE_VERSION, number=number, text=text)
+        found: bridge_pb2.AcknowledgeAlarmReply = await self._call(
+            BridgeRpc.ACKNOWLEDGE_ALARM, request, bridge_pb2.AcknowledgeAlarmReply
+        )
         return found
 
     async def step_case(self, case_id: bytes, step: str, text: str = "") -> bridge_pb2.StepCaseReply:
@@ -125,7 +160,12 @@ class BridgeClient:
         call = method(request)
         try:
             async for reply in call:
+                # What came together comes in one message: here one after the other.
+                more = list(reply.more)
+                del reply.more[:]
                 yield reply
+                for each in more:
+                    yield each
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error
         finally:

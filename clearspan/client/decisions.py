@@ -12,6 +12,8 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+import structlog
+
 from clearspan.errors import ClientError, VerificationFailed
 from native.codes import ResultCode
 
@@ -26,6 +28,7 @@ __all__ = ["DecisionWatch", "FinalDecision"]
 
 _WAIT_S: Final = 5.0
 _RETRY_S: Final = 0.2
+_log = structlog.get_logger("clearspan.client")
 _RECENT_MAX: Final = 50_000
 """Decisions of the newest blocks that are kept: some seconds of a busy node."""
 _ARRIVALS: Final = frozenset({ResultCode.CREDITED, ResultCode.CREDITED_TO_SUSPENSE, ResultCode.RETURNED})
@@ -109,6 +112,10 @@ class DecisionWatch:
         if look_back:
             self._hand_out([self._recent[each] for each in fresh if each in self._recent])
 
+    def has_passed(self, digest: bytes, shard: int, height: int) -> bool:
+        """Say whether a decision of that block is told no more: the block is behind, and not among the newest."""
+        return height < self.heights.get(shard, 0) and digest not in self._recent
+
     def forget(self, digests: Iterable[bytes]) -> None:
         """Expect these no more."""
         self._expected.difference_update(digests)
@@ -130,14 +137,18 @@ class DecisionWatch:
                 following, blocks = await self._client.final_blocks(
                     shard, self.heights[shard], wait_s=_WAIT_S, verified=self._verified
                 )
+                for block in blocks:
+                    self._take(block)
             except VerificationFailed as error:
                 self._fail(error)
                 return
             except ClientError:
                 await asyncio.sleep(_RETRY_S)
                 continue
-            for block in blocks:
-                self._take(block)
+            except Exception as error:  # noqa: BLE001 - whoever hears failed: the same blocks are told again
+                _log.error("decisions_not_taken", shard=shard, error=type(error).__name__, exc_info=error)
+                await asyncio.sleep(_RETRY_S)
+                continue
             self.heights[shard] = following
 
     def _take(self, block: BlockFinding) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from clearspan.client.relay import RelayClient
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["LineSet", "OfferAnswer", "ValidatorLine"]
 
 _CALL_S: Final = 5.0
+# Where a validator is may have changed since it was looked up so long ago, or a call failed.
+_LOOKED_UP_S: Final = 1.0
 _DETAILS_SHOWN: Final = 120
 
 
@@ -44,6 +47,7 @@ class ValidatorLine:
         self._target_of = target
         self._tls = tls
         self._client: RelayClient | None = None
+        self._looked_at = 0.0
 
     async def close(self) -> None:
         """Close the connection; calls in progress are given up."""
@@ -89,16 +93,25 @@ class ValidatorLine:
     @contextlib.asynccontextmanager
     async def _using(self) -> AsyncIterator[RelayClient]:
         """Use the client of where the validator is now; what it raises becomes LineLost."""
+        client = self._client
+        if client is None or time.monotonic() - self._looked_at >= _LOOKED_UP_S:
+            client = await self._where_it_is()
+        try:
+            yield client
+        except (Refused, Unreachable) as error:
+            self._looked_at = 0.0
+            raise LineLost(self.name, str(error)[:_DETAILS_SHOWN]) from error
+
+    async def _where_it_is(self) -> RelayClient:
+        """Look up the address, which may be a file, and return the client of it."""
         target = self._target_of()
         if target is None:
             raise LineLost(self.name, "nobody knows where it listens")
+        self._looked_at = time.monotonic()
         if self._client is None or target != self._client.target:
             await self.close()
             self._client = RelayClient(target, self._tls, timeout_s=_CALL_S)
-        try:
-            yield self._client
-        except (Refused, Unreachable) as error:
-            raise LineLost(self.name, str(error)[:_DETAILS_SHOWN]) from error
+        return self._client
 
 
 class LineSet:

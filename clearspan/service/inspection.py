@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspection"]
 
+_OF_BRIDGES: Final = frozenset({InspectKind.CASES, InspectKind.CASE})
 _RECORDED: Final = frozenset({ResultCode.CREATED, ResultCode.EXISTS})
 
 
@@ -66,6 +67,8 @@ class Inspection:
             kind = InspectKind(request.kind)
         except ValueError as error:
             raise refuse(ResultCode.BATCH_MALFORMED, f"there is no view of kind {request.kind}") from error
+        if kind in _OF_BRIDGES:
+            raise refuse(ResultCode.BATCH_MALFORMED, f"the view of {kind.name.lower()} is a bridge's")
         call.notes["kind"] = kind.name.lower()
         looked_at = 0
         if request.look or call.peer.identity.role is not PeerRole.OPERATOR:

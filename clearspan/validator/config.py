@@ -126,6 +126,10 @@ class ConsensusSection(Section, frozen=True):
         int, Meta(ge=0, le=60_000, description="a relay without work rests so much longer than idle_ms between blocks")
     ] = 800
     block_interval_ms: Annotated[int, Meta(ge=0, le=60_000, description="least pause between two blocks")] = 10
+    spacing_max_ms: Annotated[
+        int,
+        Meta(ge=0, le=60_000, description="longest pause between two blocks, as agreement takes longer; 0: never more"),
+    ] = 75
 
 
 class FollowSection(Section, frozen=True):

@@ -276,8 +276,9 @@ class Follower:
         start = 0
         for place, record in enumerate(records):
             # A relay block that this validator does not have yet is on its way: it is not believed before.
+            # The book says what it has: the core knows of a block before it is written.
             height = waits_for_relay(record)
-            if height > self._validator.height:
+            if height and height > self._validator.chain.last_height():
                 await self._execute(followed, shard, worker, records[start:place])
                 start = place
                 await self._validator.shell.grown(height - 1)

@@ -269,6 +269,7 @@ def _consensus(loaded: LoadedValidator) -> ConsensusSettings:
             idle_ns=times.idle_ms * _NS_PER_MS,
             rest_ns=times.rest_ms * _NS_PER_MS,
             block_interval_ns=times.block_interval_ms * _NS_PER_MS,
+            spacing_ns_max=times.spacing_max_ms * _NS_PER_MS,
         )
     except ValueError as error:
         raise ConfigError("consensus", str(error), "see the reference of validator.toml") from error

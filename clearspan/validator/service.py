@@ -36,7 +36,7 @@ from relay.offers import HeaderOffer
 from relay.v1 import relay_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from clearspan.service.peers import Peer
     from clearspan.validator.books import BookEntry
@@ -231,7 +231,7 @@ class RelayServer:
             if not 1 <= len(request.offers) <= _OFFERS_AT_ONCE_MAX:
                 raise refuse(ResultCode.BATCH_MALFORMED, f"1 to {_OFFERS_AT_ONCE_MAX} offers at once")
             offers = [HeaderOffer.decode(each) for each in request.offers]
-            answers = await asyncio.gather(*(self._into_pool(call.peer, each) for each in offers))
+            answers = await self._headers_into_pool(call.peer, offers)
             before, height = height, self._validator.height
             taken = taken + 1 if height == before else 1
             if taken > _OFFERS_A_HEIGHT_MAX:
@@ -264,11 +264,9 @@ class RelayServer:
         validator, source = self._validator, call.peer.spki
         reasons: dict[str, int] = {}
         taken, indexes = bytearray(count), bytearray(count)
-        offers = [
-            validator.shell.offer(reveal_record(preimages[at : at + PREIMAGE_BYTES]), source)
-            for at in range(0, len(preimages), PREIMAGE_BYTES)
-        ]
-        for place, offered in enumerate(await asyncio.gather(*offers)):
+        cuts = range(0, len(preimages), PREIMAGE_BYTES)
+        reveals = [reveal_record(preimages[at : at + PREIMAGE_BYTES]) for at in cuts]
+        for place, offered in enumerate(await validator.shell.offer_all(reveals, source)):
             if offered.taken or offered.reason in _STANDS:
                 taken[place] = 1 if offered.taken else 2
             else:
@@ -276,6 +274,13 @@ class RelayServer:
         return relay_pb2.SubmitManyReply(
             taken=bytes(taken), reasons=list(reasons), reason_index=bytes(indexes), height=validator.height
         ).SerializeToString()
+
+    async def _headers_into_pool(self, peer: Peer, offers: Sequence[HeaderOffer]) -> list[relay_pb2.OfferReply]:
+        validator = self._validator
+        found = await validator.shell.offer_all(offers, peer.spki)
+        for each, offered in zip(offers, found, strict=True):
+            validator.offered(each.signed, offered.reason)
+        return [_reply(taken=each.taken, reason=each.reason, height=validator.height) for each in found]
 
     async def _into_pool(self, peer: Peer, item: HeaderOffer | RelayRecord) -> relay_pb2.OfferReply:
         validator = self._validator
@@ -295,18 +300,21 @@ class RelayServer:
         await self._guard.run(RelayRpc.BLOCKS, context, body, stream=True)
 
     async def _stream_blocks(self, call: Call, content: bytes) -> None:
-        """Write final blocks from a height upwards, read in a thread, at the reader's pace."""
+        """Write final blocks from a height upwards, at the reader's pace; old ones are read in a thread."""
         request = parse(relay_pb2.BlocksRequest, content)
         check_version(request.version)
         validator, loop = self._validator, asyncio.get_running_loop()
         height = request.from_height
         if not 1 <= height < _HEIGHT_MAX:
             raise refuse(ResultCode.BATCH_MALFORMED, "from_height is at least 1")
-        if height < validator.chain.lowest:
-            raise refuse(ResultCode.NOT_FOUND, f"blocks are kept from height {validator.chain.lowest} on")
         call.notes["from_height"] = height
         while not self._ending.is_set():
-            entry = await loop.run_in_executor(validator.readers, validator.chain.get, height)
+            # Also while it is read: a reader that is slower than what is dropped must not wait for what never comes.
+            if height < validator.chain.lowest:
+                raise refuse(ResultCode.NOT_FOUND, f"blocks are kept from height {validator.chain.lowest} on")
+            entry = validator.shell.recent.get(height)
+            if entry is None and height <= validator.chain.last_height():
+                entry = await loop.run_in_executor(validator.readers, validator.chain.get, height)
             if entry is not None:
                 async with _deadline(self._limits.stream_write_ms):
                     await call.context.write(_final_block(entry).SerializeToString())

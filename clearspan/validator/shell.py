@@ -26,9 +26,9 @@ from relay.pacemaker import NEVER
 from relay.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from clearspan.validator.books import ChainBook, VoteBook
+    from clearspan.validator.books import BookEntry, ChainBook, VoteBook
     from engine.relay_block import RelayBlock
     from engine.validators import Certificate, ValidatorSet
     from relay.actions import Action
@@ -43,6 +43,8 @@ _NS_PER_S: Final = 1_000_000_000
 _REFUSALS_LOGGED_PER_S: Final = 10
 _DISK_POLL_S: Final = 0.5
 _OFFERS_WAITING_MAX: Final = 4096
+# Newest blocks that are held for those who follow: a block goes to several, who all ask within one round.
+_RECENT_MAX: Final = 16
 # Where a vote record has its generation.
 _GENERATION: Final = slice(8, 16)
 _log = structlog.get_logger("clearspan.validator")
@@ -65,10 +67,14 @@ class ShellPool(Pool):
         super().__init__()
         self.whose: object = None
         self.clock: int | None = None
+        self.outcomes: list[str] = []
+        """Why each offer since this was emptied was not kept; nothing for one that was."""
 
     def offer(self, item: PoolItem, state: State, *, source: object = None, now: int | None = None) -> bool:
         """Take an item; return whether it is news."""
-        return super().offer(item, state, source=source or self.whose, now=now or self.clock)
+        taken = super().offer(item, state, source=source or self.whose, now=now or self.clock)
+        self.outcomes.append(self.refusal)
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,15 @@ class Offered:
     reason: str = ""
 
 
+_TAKEN: Final = Offered(taken=True)
+_OVERLOADED: Final = Offered(taken=False, reason="overloaded")
+
+
 @dataclass(slots=True)
 class _Offer:
-    item: PoolItem
+    items: Sequence[PoolItem]
     source: object
-    answered: asyncio.Future[Offered]
+    answered: asyncio.Future[list[Offered]]
 
 
 @dataclass(slots=True)
@@ -114,6 +124,8 @@ class ValidatorShell:
         self.disk_full = False
         self.generation = core.votes.generation
         """That of the vote record on the disk, which a block of a sync is kept with."""
+        self.recent: dict[int, BookEntry] = {}
+        """The newest blocks that became final here and are in the book, by height."""
         self.certificate_ns: Callable[[int], None] = lambda _: None
         self.persist_ns: Callable[[int], None] = lambda _: None
         self._pool = pool
@@ -122,6 +134,7 @@ class ValidatorShell:
         self._wake = asyncio.Event()
         self._grown = asyncio.Event()
         self._offers: deque[_Offer] = deque()
+        self._offered = 0
         self._adoptions: deque[_Adoption] = deque()
         self._floor: int | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="validator-books")
@@ -160,10 +173,15 @@ class ValidatorShell:
 
     async def offer(self, item: PoolItem, source: object = None) -> Offered:
         """Put something into the pool; ``source`` is whose share of it is used."""
-        if len(self._offers) >= _OFFERS_WAITING_MAX or self._stopping:
-            return Offered(taken=False, reason="overloaded")
-        answered: asyncio.Future[Offered] = asyncio.get_running_loop().create_future()
-        self._offers.append(_Offer(item, source, answered))
+        return (await self.offer_all((item,), source))[0]
+
+    async def offer_all(self, items: Sequence[PoolItem], source: object = None) -> list[Offered]:
+        """Put one thing or more into the pool at once; the answers in their order."""
+        if self._stopping or (self._offers and self._offered + len(items) > _OFFERS_WAITING_MAX):
+            return [_OVERLOADED] * len(items)
+        answered: asyncio.Future[list[Offered]] = asyncio.get_running_loop().create_future()
+        self._offers.append(_Offer(items, source, answered))
+        self._offered += len(items)
         self._wake.set()
         return await answered
 
@@ -272,12 +290,15 @@ class ValidatorShell:
             adoption.done.set_result(None)
 
     async def _take_offer(self, offer: _Offer) -> None:
-        now, before = self.now, self.core.pool_version
-        self._pool.whose, self._pool.clock = offer.source, now
-        actions = self.core.offer(offer.item, now)
-        taken = self.core.pool_version != before
+        now, pool = self.now, self._pool
+        self._offered -= len(offer.items)
+        pool.whose, pool.clock = offer.source, now
+        pool.outcomes.clear()
+        actions = self.core.offer(offer.items[0], now, offer.items[1:])
         if not offer.answered.done():
-            offer.answered.set_result(Offered(taken, "" if taken else self._pool.refusal))
+            # What the core itself finds on the way, such as a proof of guilt, comes after them.
+            outcomes = pool.outcomes[: len(offer.items)]
+            offer.answered.set_result([_TAKEN if not reason else Offered(False, reason) for reason in outcomes])
         await self._perform(actions)
 
     async def _sleep(self) -> None:
@@ -317,6 +338,9 @@ class ValidatorShell:
     async def _finalize(self, action: Finalized) -> None:
         entry = entry_of_final(action)
         await self.write(lambda: self._chain.append(entry))
+        self.recent[entry.height] = entry
+        if len(self.recent) > _RECENT_MAX:
+            del self.recent[next(iter(self.recent))]
         if self._began:
             self.certificate_ns(time.perf_counter_ns() - self._began)
         self._began = 0
