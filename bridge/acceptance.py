@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from bridge.journal import read_accepted, read_locking
 from bridge.leg import LockState
-from bridge.margins import check_time_left, check_timelocks, reveal_margin_ns
+from bridge.margins import check_timelocks
 from bridge.party import SwapParty
 from bridge.ports import ClaimForeign, EntryKind, Look, Outcome, Reveal
 from bridge.refusals import BridgeCode, BridgeRefused, SwapTooShort
@@ -46,8 +46,8 @@ class ProviderMachine(SwapParty):
         if not 0 < own_leg < len(terms.legs):
             raise BridgeRefused(BridgeCode.NOT_YOUR_SWAP, f"leg {own_leg} is no provider's", leg=own_leg)
         check_timelocks(terms, rules.margins)
-        check_time_left(terms, rules.margins, len(terms.legs) - own_leg, clocks)
         self = cls(terms, own_leg, rules)
+        self._demand_time_left(clocks)
         out: list[Action] = []
         self._note(EntryKind.ACCEPTED, bytes((own_leg,)) + self.terms.encode(), clocks, out)
         out.append(Look(self._incoming, self.orders[self._incoming]))
@@ -87,13 +87,14 @@ class ProviderMachine(SwapParty):
             self._claim(clocks, out)
         elif own in (LockState.ABSENT, LockState.REFUSED) and self._has_time(clocks) is None:
             self._lock(clocks, out)
-        if self.terms.legs[self.own_leg].foreign and not self._claimed(self.own_leg) and own is not LockState.ABSENT:
+        foreign = self._has_foreign and self.terms.legs[self.own_leg].foreign
+        if foreign and not self._claimed(self.own_leg) and own is not LockState.ABSENT:
             if self._over(self.own_leg, clocks):
                 self._refund_foreign(clocks, out)
             else:
                 self._wake(max(self.terms.legs[self.own_leg].timelock_ns, clocks.now_ns + self._timing.poll_ns))
-        self._look(tuple(leg for leg in (self._incoming, self.own_leg) if not self._ended(leg)), clocks, out)
-        self._watch_end(self.own_leg, clocks, out)
+        self._look(tuple([leg for leg in (self._incoming, self.own_leg) if not self._ended(leg)]), clocks, out)
+        self._watch_end(clocks, out)
 
     def _end(self, clocks: Clocks, out: list[Action]) -> bool:
         outcome = self._outcome(clocks)
@@ -137,9 +138,8 @@ class ProviderMachine(SwapParty):
 
     def _has_time(self, clocks: Clocks) -> BridgeCode | None:
         """Return None while our lock may still be sent, else the refusal."""
-        missing = len(self.terms.legs) - self.own_leg
         try:
-            check_time_left(self.terms, self._margins, missing, clocks)
+            self._demand_time_left(clocks)
         except SwapTooShort as error:
             return error.code
         return None
@@ -177,7 +177,7 @@ class ProviderMachine(SwapParty):
             return
         if terms.foreign or not (self.on_relay or self._claimed(leg)):
             self._send_claim(leg, terms.foreign, clocks, out)
-        self._watch_margin(leg, reveal_margin_ns(self._margins, terms.chain), clocks, out)
+        self._watch_margin(leg, self._reveal_margin_ns(terms.chain), clocks, out)
 
     def _send_claim(self, leg: int, foreign: bool, clocks: Clocks, out: list[Action]) -> None:
         assert self.preimage is not None

@@ -33,6 +33,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
+_MINUTE_NS: Final = 60 * NS_PER_S
 _MINUTE_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 
 MinuteText = Annotated[str, msgspec.Meta(pattern=r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
@@ -126,7 +127,13 @@ def zone_of(key: str) -> ZoneInfo:
 
 def day_of(now_ns: int, zone: str) -> int:
     """Return the local date of an instant as a count of days (1 is 0001-01-01): the key of daily limits."""
-    return _local(now_ns, zone_of(zone)).toordinal()
+    return _day_of_minute(now_ns // _MINUTE_NS, zone)
+
+
+@lru_cache(maxsize=256)
+def _day_of_minute(minute: int, zone: str) -> int:
+    """Return the date of a minute: days begin with one in every zone, and every swap of a minute asks."""
+    return _local(minute * _MINUTE_NS, zone_of(zone)).toordinal()
 
 
 def window_of(calendars: Sequence[Calendar], now_ns: int) -> Window:

@@ -108,6 +108,8 @@ class CaseOpened(msgspec.Struct, frozen=True, tag="opened", forbid_unknown_field
     score: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
     list_version: int
     explanation: tuple[_Text, ...]
+    ledgers: tuple[int, ...] = ()
+    """The ledgers that the payment would touch: whose supervisors may look at it. None named: all of the network's."""
 
 
 class CaseStepped(msgspec.Struct, frozen=True, tag="stepped", forbid_unknown_fields=True):
@@ -272,6 +274,10 @@ class CaseBook:
             case for case in self._cases.values() if not case.is_ended and (owner is None or case.opened.owner == owner)
         ]
         return tuple(sorted(found, key=lambda case: (case.opened.deadline, case.opened.case_id)))
+
+    def all_cases(self) -> tuple[Case, ...]:
+        """Return all cases that are kept, those opened last first."""
+        return tuple(sorted(self._cases.values(), key=lambda case: (-case.opened.opened_at, case.opened.case_id)))
 
     def forget(self, case_id: str) -> None:
         """Let go of an ended case that the caller has archived; raises BridgeRefused for one that is not ended."""

@@ -14,6 +14,7 @@ import msgspec
 
 from bridge.calendar import Calendar, Window, opens_at, window_of, zone_of
 from bridge.fees import FEES_MAX, AccountText, AmountText, FeeRule, account_of, amount_of
+from bridge.foreign_asset import FOREIGN_LEDGER_FIRST, ForeignAsset
 from bridge.leg import HashFunction
 from bridge.margins import Margins, SideMargins
 from bridge.quotes import LOCK_S_MAX, QUOTE_VALID_NS_MAX, hash_functions_mask
@@ -143,6 +144,8 @@ class CorridorDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     screening: Screening
     approval_note: _Text
     rules: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=32)] = ()
+    foreign: ForeignAsset | msgspec.UnsetType = msgspec.UNSET
+    """The asset on a chain that is source or target; left out where both are ledgers of the network."""
 
     def __post_init__(self) -> None:
         """Check what the schema cannot say."""
@@ -169,8 +172,31 @@ class CorridorDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         amount_of(self.screening.travel_rule_from)
         if account_of(self.id) == 0:
             raise _malformed("id 0 is none")
+        self._check_foreign()
+
+    def _check_foreign(self) -> None:
+        """Check what a corridor to or from a chain must say, and that no other one says it."""
+        asset = self.asset
+        places = {self.source_ledger, self.target_ledger}
+        if asset is None:
+            if max(places) >= FOREIGN_LEDGER_FIRST:
+                raise _malformed("a number of an asset on a chain needs the part foreign")
+            return
+        if asset.ledger not in places or min(places) >= FOREIGN_LEDGER_FIRST:
+            raise _malformed("one of source and target is the asset, the other one a ledger")
+        if asset.chain not in self.margins.foreign:
+            raise _malformed(f"margins for chain {asset.chain} are asked for")
+        if tuple(each.participant for each in asset.providers) != self.providers:
+            raise _malformed("every provider has one account on the chain, in the same order")
+        if asset.ledger == self.source_ledger and (self.fees or self.premium_volatility_ppb):
+            raise _malformed("on a chain nothing is paid beside the lock: no fees and no premium from there")
 
     @property
+    def asset(self) -> ForeignAsset | None:
+        """The asset on a chain that is source or target, None where both are ledgers of the network."""
+        return None if isinstance(self.foreign, msgspec.UnsetType) else self.foreign
+
+    @cached_property
     def id_bytes(self) -> bytes:
         """The corridor's 16 bytes as the relay keys it."""
         return bytes.fromhex(self.id)
@@ -181,8 +207,21 @@ class CorridorDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         return 0, Window(is_open=False, until_ns=0)
 
     @cached_property
+    def _recipients(self) -> tuple[Recipient, ...]:
+        return tuple(each.recipient() for each in self.screening.supervisors)
+
+    @cached_property
     def _payment_bounds(self) -> tuple[int, int]:
         return amount_of(self.limits.payment_least), amount_of(self.limits.payment_most)
+
+    @cached_property
+    def _travel_rule_from(self) -> int:
+        return amount_of(self.screening.travel_rule_from)
+
+    @cached_property
+    def day_bounds(self) -> tuple[int, int]:
+        """The most of a day on this corridor, and of one participant's day."""
+        return amount_of(self.limits.day_most), amount_of(self.limits.participant_day_most)
 
     @property
     def hash_function_mask(self) -> int:
@@ -241,11 +280,11 @@ class CorridorDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def recipients(self) -> tuple[Recipient, ...]:
         """Return the two for whom travel-rule data are sealed."""
-        return tuple(each.recipient() for each in self.screening.supervisors)
+        return self._recipients
 
     def needs_travel_rule(self, amount: int) -> bool:
         """Say whether a leg of this amount needs travel-rule data."""
-        return amount >= amount_of(self.screening.travel_rule_from)
+        return amount >= self._travel_rule_from
 
 
 _DECODER: Final = msgspec.json.Decoder(CorridorDocument)

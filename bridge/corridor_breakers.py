@@ -1,8 +1,9 @@
-"""Breakers of corridors: slow, hold or stop what would begin there, with reason and end, under two signatures.
+"""Breakers of corridors: slow, hold or stop what would begin there, with reason and end, as a ledger has decided them.
 
-It promises that only two different keys of supervisors or operators set or clear one, that each notice counts once and
-in order, and that a breaker ends by itself. It never touches what has begun: a claim, a refund and a reveal do not ask.
-Breakers of accounts, participants and ledgers are ledger state (docs/spec/03).
+It promises that each decision counts once and in order, of each domain by itself, that of several the strictest counts,
+and that a breaker ends by itself. It never touches what has begun: a claim, a refund and a reveal do not ask.
+Who may set or clear one is asked by the ledger (06): two keys of supervisors or operators, in force when it decides.
+That a ledger decided what a notice says is its caller's to prove. Other breakers are ledger state (docs/spec/03).
 """
 
 from __future__ import annotations
@@ -12,56 +13,52 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from bridge.refusals import BridgeCode, BridgeRefused
-from engine.prefix import PrefixType, signing_prefix
 from engine.refusals import EncodingError
-from engine.types import NS_PER_S, SIGNATURE_BYTES, U16_MAX, U32_MAX, U64_MAX, BreakerGrade, Role
-from native.signatures import PUBLIC_KEY_BYTES, verify
+from engine.types import NS_PER_S, U16_MAX, U32_MAX, U64_MAX, AdminType, BreakerGrade, BreakerSubject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Buffer
 
-    from engine.parties import Key
+    from engine.admin import AdminRequest
 
-__all__ = ["NOTICE_BYTES", "SIGNED_NOTICE_BYTES", "BreakerNotice", "CorridorBreakers", "SignedNotice"]
+__all__ = ["NOTICE_BYTES", "BreakerNotice", "CorridorBreakers", "notice_of"]
 
 NOTICE_BYTES: Final = 64
-SIGNERS: Final = 2
 BREAKERS_MAX: Final = 256
 """One for each corridor that the relay keeps."""
 _VERSION: Final = 1
 _CLEAR: Final = 0
 _NOTICE: Final = struct.Struct("<HHHHII16sQQQQ")  # the last is zero
-_SIGNER: Final = struct.Struct("<II64s")
-SIGNED_NOTICE_BYTES: Final = NOTICE_BYTES + SIGNERS * _SIGNER.size
-_ROLES: Final = (Role.SUPERVISOR, Role.OPERATOR)
-assert (_NOTICE.size, _SIGNER.size) == (NOTICE_BYTES, 72)
+_CORRIDOR_BYTES: Final = 16
+assert _NOTICE.size == NOTICE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerNotice:
-    """One corridor's breaker from ``set_at`` until before ``expires_at``; without a grade it clears what stands.
+    """What one domain's ledgers decided of one corridor; without a grade it clears what that domain had set.
 
     ``rate`` is how many swaps a second may begin under slow, 0 otherwise. ``reason`` is a number of the operator's
-    list, not 0. ``sequence`` grows with every notice about a corridor. Raises EncodingError.
+    list, not 0. ``set_at`` is the decision's instant by that ledger, ``expires_at`` the end (0 of one that clears), ns;
+    ``relay_height`` that of the block under which the decision is final. Raises EncodingError.
     """
 
     corridor_id: bytes
+    domain: int
     grade: BreakerGrade | None
     reason: int
     rate: int
-    sequence: int
     set_at: int
     expires_at: int
+    relay_height: int = 0
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if len(self.corridor_id) != 16 or not any(self.corridor_id):
+        if len(self.corridor_id) != _CORRIDOR_BYTES or not any(self.corridor_id):
             raise EncodingError("corridor id", self.corridor_id.hex(), "16 bytes that are not zero")
-        if not 0 < self.reason <= U16_MAX or not 0 < self.sequence <= U64_MAX:
-            raise EncodingError("breaker reason and sequence", (self.reason, self.sequence), "from 1 on")
-        if not 0 < self.set_at < self.expires_at <= U64_MAX:
+        if not 0 < self.reason <= U16_MAX or not 0 < self.domain <= U32_MAX:
+            raise EncodingError("breaker reason and domain", (self.reason, self.domain), "from 1 on")
+        ends = self.set_at < self.expires_at <= U64_MAX if self.grade is not None else self.expires_at == 0
+        if not 0 < self.set_at <= U64_MAX or not ends:
             raise EncodingError("breaker instants", (self.set_at, self.expires_at), "an end after the beginning")
         if (self.grade is BreakerGrade.SLOW) != (self.rate > 0) or self.rate > U32_MAX:
             raise EncodingError("breaker rate", self.rate, "a rate for slow, and 0 otherwise")
@@ -74,11 +71,11 @@ class BreakerNotice:
             self.reason,
             0,
             self.rate,
-            0,
+            self.domain,
             self.corridor_id,
-            self.sequence,
             self.set_at,
             self.expires_at,
+            self.relay_height,
             0,
         )
 
@@ -88,109 +85,125 @@ class BreakerNotice:
         view = memoryview(data).cast("B")
         if view.nbytes != NOTICE_BYTES:
             raise EncodingError("breaker bytes", view.nbytes, NOTICE_BYTES)
-        version, grade, reason, zero, rate, more, corridor_id, sequence, set_at, expires_at, last = _NOTICE.unpack(view)
-        if version != _VERSION or zero or more or last:
-            raise EncodingError("breaker version and padding", (version, zero, more, last), f"{_VERSION} and zeros")
+        version, grade, reason, zero, rate, domain, corridor_id, set_at, expires_at, height, last = _NOTICE.unpack(view)
+        if version != _VERSION or zero or last:
+            raise EncodingError("breaker version and padding", (version, zero, last), f"{_VERSION} and zeros")
         try:
             found = None if grade == _CLEAR else BreakerGrade(grade)
         except ValueError as error:
             raise EncodingError("breaker grade", grade, "0 to 3") from error
-        return cls(corridor_id, found, reason, rate, sequence, set_at, expires_at)
+        return cls(corridor_id, domain, found, reason, rate, set_at, expires_at, height)
 
-    def message(self, suite: int, genesis_hash: bytes) -> bytes:
-        """Return what both sign: T(corridor) || the 64 bytes."""
-        return signing_prefix(suite, PrefixType.CORRIDOR, genesis_hash) + self.encode()
+    @property
+    def strictness(self) -> tuple[int, int]:
+        """What orders grades: clear, slow (a lower rate is stricter), hold, stop."""
+        return (_CLEAR if self.grade is None else int(self.grade), -self.rate)
+
+    @property
+    def text(self) -> str:
+        """What stands, for a person."""
+        what = "clear" if self.grade is None else self.grade.name.lower()
+        return f"{what} on corridor {self.corridor_id.hex()}, reason {self.reason}, until {self.expires_at}"
 
 
-@dataclass(frozen=True, slots=True)
-class SignedNotice:
-    """A notice and two (key id, signature), key ids ascending."""
+def notice_of(request: AdminRequest, domain: int, decided_at: int, relay_height: int = 0) -> BreakerNotice:
+    """Return what a request says that a domain's ledgers decided at an instant, final under a relay block.
 
-    notice: BreakerNotice
-    signatures: tuple[tuple[int, bytes], tuple[int, bytes]]
-
-    def encode(self) -> bytes:
-        """Return 208 bytes."""
-        if any(len(signature) != SIGNATURE_BYTES for _, signature in self.signatures):
-            raise EncodingError("breaker signature bytes", "another length", SIGNATURE_BYTES)
-        rows = b"".join(_SIGNER.pack(key_id, 0, signature) for key_id, signature in self.signatures)
-        return self.notice.encode() + rows
-
-    @classmethod
-    def decode(cls, data: Buffer) -> Self:
-        """Read 208 bytes; raises EncodingError. Whether the signatures hold is not asked."""
-        view = memoryview(data).cast("B")
-        if view.nbytes != SIGNED_NOTICE_BYTES:
-            raise EncodingError("signed breaker bytes", view.nbytes, SIGNED_NOTICE_BYTES)
-        (first, zero, one), (second, more, other) = _SIGNER.iter_unpack(view[NOTICE_BYTES:])
-        if zero or more or first >= second:
-            raise EncodingError("breaker signers", (first, second, zero, more), "two key ids, ascending, and zeros")
-        return cls(BreakerNotice.decode(view[:NOTICE_BYTES]), ((first, one), (second, other)))
-
-    def verify(self, suite: int, genesis_hash: bytes, key_of: Callable[[int], Key | None], now: int) -> None:
-        """Demand two different keys of supervisors or operators, in force; raises BridgeRefused (approval_required)."""
-        message = self.notice.message(suite, genesis_hash)
-        if self.signatures[0][0] == self.signatures[1][0]:
-            raise BridgeRefused(BridgeCode.APPROVAL_REQUIRED, "a breaker needs two keys, and this is one")
-        for key_id, signature in self.signatures:
-            key = key_of(key_id)
-            if key is None or key.role not in _ROLES or not key.in_force(now):
-                raise BridgeRefused(BridgeCode.APPROVAL_REQUIRED, f"key {key_id} sets no breaker now")
-            public_key = key.public_key[: PUBLIC_KEY_BYTES[key.suite]]
-            if len(signature) != SIGNATURE_BYTES or not verify(key.suite, public_key, signature, message):
-                raise BridgeRefused(BridgeCode.APPROVAL_REQUIRED, f"the signature does not hold under key {key_id}")
+    Raises BridgeRefused (terms_malformed) for a request of another type or about something else than a corridor.
+    """
+    kinds = (AdminType.BREAKER_SET, AdminType.BREAKER_CLEAR)
+    if request.type not in kinds or request.role != BreakerSubject.CORRIDOR:
+        raise BridgeRefused(BridgeCode.TERMS_MALFORMED, f"{request.type_name} sets no breaker of a corridor")
+    clears = request.type == AdminType.BREAKER_CLEAR
+    try:
+        return BreakerNotice(
+            request.subject.to_bytes(_CORRIDOR_BYTES, "big"),
+            domain,
+            None if clears else BreakerGrade(request.suite),
+            request.reason,
+            request.limit_a,
+            decided_at,
+            request.limit_b,
+            relay_height,
+        )
+    except (EncodingError, ValueError) as error:
+        raise BridgeRefused(BridgeCode.TERMS_MALFORMED, str(error)) from error
 
 
 class CorridorBreakers:
-    """The breakers that stand, by corridor; notices are given in after ``SignedNotice.verify``."""
+    """The breakers that stand, by corridor and domain; a notice is given in once it is proved."""
 
     def __init__(self) -> None:
         """Stand without any."""
-        self._notices: dict[bytes, BreakerNotice] = {}
+        self._notices: dict[bytes, dict[int, BreakerNotice]] = {}
         self._begun: dict[bytes, tuple[int, int]] = {}
 
     def apply(self, notice: BreakerNotice) -> bool:
-        """Take a verified notice; False when it, or a later one about this corridor, is known already.
+        """Take a proved notice; False when it, or a later one of that domain about this corridor, is known already.
 
-        Raises BridgeRefused (limits_exceeded) for one corridor more than the relay keeps.
+        Of two that one instant decided the stricter one counts. Raises BridgeRefused (limits_exceeded) for one corridor
+        more than the relay keeps.
         """
-        known = self._notices.get(notice.corridor_id)
-        if known is not None and notice.sequence <= known.sequence:
+        of_corridor = self._notices.get(notice.corridor_id, {})
+        known = of_corridor.get(notice.domain)
+        if known is not None and (notice.set_at, notice.strictness) <= (known.set_at, known.strictness):
             return False
-        if known is None and len(self._notices) >= BREAKERS_MAX:
+        if not of_corridor and len(self._notices) >= BREAKERS_MAX:
             raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, f"breakers of {BREAKERS_MAX} corridors are known")
-        self._notices[notice.corridor_id] = notice
+        self._notices.setdefault(notice.corridor_id, {})[notice.domain] = notice
         return True
 
     def standing(self, corridor_id: bytes, now: int) -> BreakerNotice | None:
-        """Return the breaker that stands on a corridor at an instant."""
-        notice = self._notices.get(corridor_id)
-        if notice is None or notice.grade is None or not notice.set_at <= now < notice.expires_at:
+        """Return the strictest breaker that stands on a corridor at an instant."""
+        notices = self._notices.get(corridor_id)
+        if not notices:
             return None
-        return notice
+        found = (each for each in notices.values() if _stands(each, now))
+        return max(found, key=lambda each: each.strictness, default=None)
 
     def begin(self, corridor_id: bytes, now: int) -> bool:
+        """Ask as ``demand`` does for one swap that begins, and count it."""
+        is_held = self.demand(corridor_id, now)
+        self.count(corridor_id, now)
+        return is_held
+
+    def demand(self, corridor_id: bytes, now: int) -> bool:
         """Ask for one swap that would begin: False to go on, True to hold it for people.
 
         Raises BridgeRefused: corridor_closed under stop, limits_exceeded when slow has let as many begin in this second
-        as its rate says. What begins is counted.
+        as its rate says. Nothing is counted: what is refused after all takes nobody's place.
         """
         notice = self.standing(corridor_id, now)
         if notice is None:
             return False
-        named = f"corridor {corridor_id.hex()}, reason {notice.reason}, until {notice.expires_at}"
         if notice.grade is BreakerGrade.STOP:
-            raise BridgeRefused(BridgeCode.CORRIDOR_CLOSED, f"a breaker stops {named}")
+            raise BridgeRefused(BridgeCode.CORRIDOR_CLOSED, f"a breaker stops: {notice.text}")
         if notice.grade is BreakerGrade.SLOW:
-            second, count = self._begun.get(corridor_id, (0, 0))
-            current = max(second, now // NS_PER_S)  # a clock that goes back opens no old second
-            count = count if current == second else 0
+            _, count = self._second(corridor_id, now)
             if count >= notice.rate:
-                raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, f"a breaker slows {named}: {notice.rate} a second")
-            self._begun[corridor_id] = (current, count + 1)
+                raise BridgeRefused(
+                    BridgeCode.LIMITS_EXCEEDED, f"a breaker slows: {notice.rate} a second; {notice.text}"
+                )
         return notice.grade is BreakerGrade.HOLD
 
+    def count(self, corridor_id: bytes, now: int) -> None:
+        """Count one swap that begins where a breaker slows."""
+        notice = self.standing(corridor_id, now)
+        if notice is not None and notice.grade is BreakerGrade.SLOW:
+            second, count = self._second(corridor_id, now)
+            self._begun[corridor_id] = second, count + 1
+
+    def _second(self, corridor_id: bytes, now: int) -> tuple[int, int]:
+        """Return the second that counts, and how many began in it; a clock that goes back opens no old one."""
+        second, count = self._begun.get(corridor_id, (0, 0))
+        current = max(second, now // NS_PER_S)
+        return current, count if current == second else 0
+
     def all_standing(self, now: int) -> tuple[BreakerNotice, ...]:
-        """Return the breakers that stand, by corridor."""
-        found = (self.standing(corridor_id, now) for corridor_id in sorted(self._notices))
-        return tuple(notice for notice in found if notice is not None)
+        """Return every breaker that stands, by corridor and domain."""
+        rows = (self._notices[corridor_id] for corridor_id in sorted(self._notices))
+        return tuple(each for row in rows for _, each in sorted(row.items()) if _stands(each, now))
+
+
+def _stands(notice: BreakerNotice, now: int) -> bool:
+    return notice.grade is not None and now < notice.expires_at

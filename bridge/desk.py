@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from bridge.desk_book import DeskBook, DeskEntry, Drawn, Ended, InventorySet, Opened, RatesPosted, Released, Tier
+from bridge.desk_book import (
+    DeskBook,
+    DeskEntry,
+    Drawn,
+    Ended,
+    InventorySet,
+    Opened,
+    RatesPosted,
+    Released,
+    Tier,
+    snapshot,
+)
 from bridge.quotes import ANY_TAKER, Quote
 from bridge.rates import Rate, RateInvalidError, convert, source_needed
 from bridge.refusals import BridgeCode, BridgeRefused
@@ -23,7 +34,7 @@ if TYPE_CHECKING:
     from bridge.leg import HashFunction
     from bridge.rates import Rounding
 
-__all__ = ["DealerSettings", "Desk", "QuoteRequest", "option_premium"]
+__all__ = ["DealerSettings", "Desk", "QuoteRequest", "Wanted", "option_premium"]
 
 _Entry = TypeVar("_Entry", bound=DeskEntry)
 
@@ -31,6 +42,7 @@ TIERS_MAX: Final = 32
 PAIRS_MAX: Final = 1024
 _DAY_S: Final = 86_400
 _BILLION: Final = 10**9
+_MILLION: Final = 10**6
 
 
 def option_premium(amount: int, life_s: int, volatility_ppb: int) -> int:
@@ -50,7 +62,8 @@ def option_premium(amount: int, life_s: int, volatility_ppb: int) -> int:
 class DealerSettings:
     """Who the provider is and what he allows: accounts by ledger, key, rounding, validity and bounds for each taker.
 
-    ``taker_open_max`` bounds one taker's open quotes, ``open_max`` all of them together.
+    ``taker_open_max`` bounds one taker's open quotes, ``open_max`` all of them together, ``taker_share_ppm`` the part
+    of a ledger's inventory that one taker may be promised, so that nobody keeps a desk from all others for nothing.
     """
 
     participant: int
@@ -60,6 +73,7 @@ class DealerSettings:
     quote_ns: int = 10 * NS_PER_S
     taker_open_max: int = 64
     open_max: int = 100_000
+    taker_share_ppm: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,23 @@ class QuoteRequest:
     amount: int
     is_target: bool
     lock_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a swap draws on a quote: ``amount`` source minor units, and what leaves at once as the premium onward.
+
+    ``onward`` target minor units go to the next provider: what they need is drawn too, and no refund gives it back, so
+    that a quote never pays out more than its total. ``lock_s`` is the time to the timelock, rounded up; ``now`` the
+    instant (ns) at which the option is taken.
+    """
+
+    taker: int
+    amount: int
+    function: HashFunction
+    lock_s: int
+    now: int
+    onward: int = 0
 
 
 class Desk:
@@ -90,6 +121,19 @@ class Desk:
 
         Raises BridgeRefused (quote_malformed) for tiers out of order or a ledger without an account.
         """
+        self.demand_rates(source, target, tiers)
+        return self._applied(RatesPosted(source, target, valid_until, tiers))
+
+    def withdraw_rates(self, source: int, target: int, now: int) -> RatesPosted:
+        """Withdraw a pair, whether the desk still has accounts for it or not."""
+        return self._applied(RatesPosted(source, target, now, ()))
+
+    def posted(self, now: int) -> set[tuple[int, int]]:
+        """Return the pairs (source, target) whose rates stand."""
+        return {pair for pair, rates in self.book.rates.items() if rates.tiers and now < rates.valid_until}
+
+    def demand_rates(self, source: int, target: int, tiers: tuple[Tier, ...]) -> None:
+        """Demand rates that may be posted, and change nothing. Raises as post_rates, and limits_exceeded."""
         leasts = [tier.amount_least for tier in tiers]
         if leasts != sorted(set(leasts)) or len(tiers) > TIERS_MAX or (leasts and leasts[0] < 1):
             raise BridgeRefused(BridgeCode.QUOTE_MALFORMED, "tiers ascend by their least amount, from 1 on")
@@ -102,7 +146,6 @@ class Desk:
             raise BridgeRefused(BridgeCode.QUOTE_MALFORMED, f"the desk has no accounts for {source} to {target}")
         if (source, target) not in self.book.rates and len(self.book.rates) >= PAIRS_MAX:
             raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, f"more than {PAIRS_MAX} pairs")
-        return self._applied(RatesPosted(source, target, valid_until, tiers))
 
     def set_inventory(self, ledger: int, amount: int) -> InventorySet:
         """Say how much of a ledger the desk may promise; what running swaps use is counted in, as still there."""
@@ -115,12 +158,14 @@ class Desk:
     def quote(self, request: QuoteRequest, document: CorridorDocument, quote_id: int, now: int) -> Opened:
         """Make a firm quote out of the posted rates, and keep inventory for all of it.
 
-        ``quote_id`` is fresh from the shell's randomness. Raises BridgeRefused: corridor_closed,
+        ``quote_id`` is fresh from the shell's randomness. Raises BridgeRefused: quote_not_for_taker, corridor_closed,
         corridor_provider_not_listed, no_route without a posted rate for the size, corridor_limit_exceeded,
         swap_too_short for a timelock beyond the corridor's, limits_exceeded for too many open quotes, quote_exhausted
         when the inventory is too small, duplicate_swap for an id that is used. Nothing is kept then.
         """
         settings, book = self.settings, self.book
+        if request.taker == settings.participant:
+            raise BridgeRefused(BridgeCode.QUOTE_NOT_FOR_TAKER, "a desk gives itself no quotes")
         document.demand_open(now)
         document.demand_provider(settings.participant)
         tier, total = self._priced(request, document, now)
@@ -163,58 +208,100 @@ class Desk:
         )
         if self.available(target) < quote.delivers(total):
             raise BridgeRefused(BridgeCode.QUOTE_EXHAUSTED, f"the desk has too little of ledger {target} now")
+        if request.taker != ANY_TAKER:
+            most = self.inventory(target) * settings.taker_share_ppm // _MILLION
+            if book.promised_to.get((request.taker, target), 0) + quote.delivers(total) > most:
+                text = f"taker {request.taker} is promised as much of ledger {target} as one may be, {most}"
+                raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, text)
         return self._applied(Opened(quote.encode()))
 
     def draw(
-        self, quote_id: int, swap_id: bytes, *, taker: int, amount: int, function: HashFunction, lock_s: int, now: int
+        self,
+        quote_id: int,
+        swap_id: bytes,
+        *,
+        taker: int,
+        amount: int,
+        function: HashFunction,
+        lock_s: int,
+        now: int,
+        onward: int = 0,
     ) -> Drawn | None:
-        """Take ``amount`` source minor units of a quote for a swap; None when this swap drew exactly that before.
+        """Take a part of a quote for a swap; None when this swap drew exactly that before.
 
-        ``lock_s`` is the time to the timelock, rounded up. Raises BridgeRefused in this order: duplicate_swap for a
-        swap that drew something else, quote_unknown, quote_not_for_taker, quote_expired, hash_function_unsupported,
-        swap_too_short for a longer timelock than was granted, quote_amount_below_minimum, quote_exhausted. The minimum
-        does not bind a draw of all that is left.
+        The rest is as in ``Wanted``. Raises BridgeRefused: duplicate_swap for a swap that drew something else, and as
+        ``demand_draw``.
         """
+        return self.draw_as(quote_id, swap_id, Wanted(taker, amount, function, lock_s, now, onward))
+
+    def draw_as(
+        self, quote_id: int, swap_id: bytes, wanted: Wanted, allowed: tuple[int, int] | None = None
+    ) -> Drawn | None:
+        """Draw; ``allowed`` is what ``demand_draw`` has just said of the same, where nothing was drawn since.
+
+        Raises BridgeRefused as ``draw``.
+        """
+        taker, amount, onward = wanted.taker, wanted.amount, wanted.onward
         drawn = self.book.draws.get(swap_id)
         if drawn is not None:
-            if (drawn.quote_id, drawn.taker, drawn.source_amount) == (quote_id, taker, amount):
+            had = drawn.quote_id, drawn.taker, drawn.source_amount - drawn.spent, drawn.spent_target
+            if had == (quote_id, taker, amount, onward):
                 return None
             raise BridgeRefused(BridgeCode.DUPLICATE_SWAP, f"swap {swap_id.hex()} drew on a quote before")
+        spent, owed = allowed or self.demand_draw(quote_id, wanted)
+        return self._applied(Drawn(quote_id, swap_id, taker, amount + spent, owed, spent, onward))
+
+    def demand_draw(self, quote_id: int, wanted: Wanted) -> tuple[int, int]:
+        """Demand that a draw can be made, and change nothing; return what of it is spent at once and what it owes.
+
+        Raises BridgeRefused in this order: quote_unknown, quote_not_for_taker, quote_expired,
+        hash_function_unsupported, swap_too_short for a longer timelock than was granted, quote_amount_below_minimum
+        (not for all that is left), quote_exhausted; terms_malformed for an amount that fits no 128 bits.
+        """
         found = self.book.quotes.get(quote_id)
         if found is None:
             raise BridgeRefused(BridgeCode.QUOTE_UNKNOWN, f"quote {quote_id:032x}")
-        quote = found.quote
+        quote, amount = found.quote, wanted.amount
         named = f"quote {quote_id:032x}"
-        if quote.taker not in (ANY_TAKER, taker):
-            raise BridgeRefused(BridgeCode.QUOTE_NOT_FOR_TAKER, f"{named} is not for participant {taker}")
-        if found.is_released or now >= quote.expires_at:
-            raise BridgeRefused(BridgeCode.QUOTE_EXPIRED, f"{named} stood until {quote.expires_at}, and it is {now}")
-        if not quote.allows(function):
-            raise BridgeRefused(BridgeCode.HASH_FUNCTION_UNSUPPORTED, f"{named} does not allow {function.name}")
-        if lock_s > quote.lock_s:
-            raise BridgeRefused(
-                BridgeCode.SWAP_TOO_SHORT, f"{named} grants a timelock of {quote.lock_s} s, not {lock_s}"
-            )
-        if amount < quote.min_amount and amount != found.left:
+        if quote.taker not in (ANY_TAKER, wanted.taker):
+            raise BridgeRefused(BridgeCode.QUOTE_NOT_FOR_TAKER, f"{named} is not for participant {wanted.taker}")
+        if found.is_released or wanted.now >= quote.expires_at:
+            text = f"{named} stood until {quote.expires_at}, and it is {wanted.now}"
+            raise BridgeRefused(BridgeCode.QUOTE_EXPIRED, text)
+        if not quote.allows(wanted.function):
+            raise BridgeRefused(BridgeCode.HASH_FUNCTION_UNSUPPORTED, f"{named} does not allow {wanted.function.name}")
+        if wanted.lock_s > quote.lock_s:
+            text = f"{named} grants a timelock of {quote.lock_s} s, not {wanted.lock_s}"
+            raise BridgeRefused(BridgeCode.SWAP_TOO_SHORT, text)
+        spent = quote.needs(wanted.onward)
+        whole = amount + spent
+        if amount < quote.min_amount and whole != found.left:
             raise BridgeRefused(
                 BridgeCode.QUOTE_AMOUNT_BELOW_MINIMUM, f"{named} asks for {quote.min_amount} at least, not {amount}"
             )
-        if not 0 < amount <= found.left:
-            raise BridgeRefused(BridgeCode.QUOTE_EXHAUSTED, f"{named} has {found.left} left, not {amount}")
+        if amount < 1 or whole > found.left:
+            raise BridgeRefused(BridgeCode.QUOTE_EXHAUSTED, f"{named} has {found.left} left, not {whole}")
+        owed = quote.delivers(amount) + wanted.onward
         # Rounding up twice may deliver one unit more than rounding up once.
-        extra = quote.delivers(amount) + quote.delivers(found.left - amount) - found.promised
+        extra = owed + quote.delivers(found.left - whole) - found.promised
         if extra > 0 and self.available(quote.target_ledger) < extra:
             raise BridgeRefused(BridgeCode.QUOTE_EXHAUSTED, f"the desk has too little of ledger {quote.target_ledger}")
-        return self._applied(Drawn(quote_id, swap_id, taker, amount, quote.delivers(amount)))
+        return spent, owed
 
-    def end(self, swap_id: bytes, *, claimed: bool) -> Ended | None:
-        """Note how a swap ended; a refunded one gives back to its quote while that stands. None when nothing runs."""
+    def end(self, swap_id: bytes, *, claimed: bool, unspent: bool = False) -> Ended | None:
+        """Note how a swap ended; a refunded one gives back to its quote while that stands. None when nothing runs.
+
+        ``unspent``: it was not even begun, so that nothing went to the next provider either.
+        """
         if swap_id not in self.book.draws:
             return None
-        return self._applied(Ended(swap_id, claimed))
+        return self._applied(Ended(swap_id, claimed, unspent))
 
     def release(self, now: int) -> list[Released]:
-        """Let go of every quote that has expired, oldest first; what was kept for it is available again."""
+        """Let go of every quote that has expired, oldest first; what was kept for it is available again.
+
+        One with a premium stands for its longest timelock more: its option may have been paid for in the last moment.
+        """
         entries = []
         while (due := self.book.next_expiry()) is not None and due[0] <= now:
             entries.append(self._applied(Released(due[1])))
@@ -253,6 +340,10 @@ class Desk:
         """Return the instant at which ``release`` has something to do next."""
         due = self.book.next_expiry()
         return None if due is None else due[0]
+
+    def snapshot(self) -> list[DeskEntry]:
+        """Return entries that make all of the desk as it is now; what was journaled before them may go."""
+        return list(snapshot(self.book))
 
     # How entries change it: nothing below may refuse.
 

@@ -56,6 +56,7 @@ class EdgePayment:
     source_amount: int
     measured_amount: int
     travel_rule_hash: bytes = ZERO_HASH
+    ledgers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Edge:
             score=score,
             list_version=self._screen.version,
             explanation=explanation,
+            ledgers=payment.ledgers,
         )
         self._book.open(opened)
         return Verdict(self._record(payment, score, case_id, explanation, now), opened)

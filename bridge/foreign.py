@@ -1,6 +1,6 @@
 """The foreign legs of many swaps: what machines ask for, handed to the chain's adapter, and what it shows, handed back.
 
-Knows no chain by itself. Nothing raises out of it: a chain that is away or refuses is told to ``trouble``, and the
+Knows no chain by itself. Nothing raises out of ``do``: a chain that is away or refuses is told to ``trouble``, and the
 machine, which looks and asks again on its own, needs to hear of neither.
 """
 
@@ -39,22 +39,29 @@ class ForeignLegs:
 
     async def do(self, terms: SwapTerms, orders: tuple[LockOrder, ...], action: Action) -> LockSeen | None:
         """Do one action of a foreign leg, whose terms' orders are given; return what a look has seen."""
-        assert isinstance(action, Lock | Look | ClaimForeign | RefundForeign)
-        chain, order = terms.legs[action.leg].chain, orders[action.leg]
-        adapter = self._adapters[chain]
         try:
-            if isinstance(adapter, ExpectingAdapter):
-                adapter.expect(order)
-            if isinstance(action, Look):
-                return LockSeen(action.leg, await adapter.find(order.lock_id))
-            if isinstance(action, Lock):
-                await adapter.lock(order)
-            elif isinstance(action, ClaimForeign):
-                await adapter.claim(order.lock_id, action.preimage)
-            else:
-                await adapter.refund(order.lock_id)
+            return await self.attempt(terms, orders, action)
         except LegError as error:
-            self._trouble(chain, error)
+            assert isinstance(action, Lock | Look | ClaimForeign | RefundForeign)
+            self._trouble(terms.legs[action.leg].chain, error)
+        return None
+
+    async def attempt(self, terms: SwapTerms, orders: tuple[LockOrder, ...], action: Action) -> LockSeen | None:
+        """Do as ``do`` does, for who wants to hear of the swap that is in trouble. Raises LegError."""
+        assert isinstance(action, Lock | Look | ClaimForeign | RefundForeign)
+        order = orders[action.leg]
+        adapter = self._adapters[terms.legs[action.leg].chain]
+        # Before anything is asked: strangers may use our lock's id, and only the lock that is ours is meant.
+        if isinstance(adapter, ExpectingAdapter):
+            adapter.expect(order)
+        if isinstance(action, Look):
+            return LockSeen(action.leg, await adapter.find(order.lock_id))
+        if isinstance(action, Lock):
+            await adapter.lock(order)
+        elif isinstance(action, ClaimForeign):
+            await adapter.claim(order.lock_id, action.preimage)
+        else:
+            await adapter.refund(order.lock_id)
         return None
 
     async def clocks(self) -> dict[str, ChainClock]:

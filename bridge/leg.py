@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 __all__ = [
     "FINAL_STATES",
     "HASHLOCK_BYTES",
@@ -157,8 +159,7 @@ class LockOrder:
             raise LegRefused(LegCode.MALFORMED, "payer and payee must be named")
 
 
-@dataclass(frozen=True, slots=True)
-class LockView:
+class LockView(msgspec.Struct, frozen=True, gc=False):
     """What the chain shows of one lock; ``order`` is what stands there, which may differ from what was asked.
 
     ``preimage`` is set from CLAIMED on; ``height`` is the block of the newest event shown (0 when absent);

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
     from bridge.terms import SwapTerms
 
-__all__ = ["HOME", "ChainTimes", "Margins", "SideMargins", "check_time_left", "check_timelocks", "reveal_margin_ns"]
+__all__ = [
+    "HOME",
+    "ChainTimes",
+    "Margins",
+    "SideMargins",
+    "cautious_margins",
+    "check_time_left",
+    "check_timelocks",
+    "demand_time",
+    "reveal_margin_ns",
+    "time_needed_ns",
+]
 
 HOME: Final = ""
 """The name of our own side among the sides of a swap: all of our ledgers share one relay and so one clock."""
@@ -105,6 +116,15 @@ class Margins:
         return self.side(first).round_ns + self.side(second).round_ns + self.shared_ns
 
 
+def cautious_margins(terms: SwapTerms) -> Margins:
+    """Return margins for a swap that runs while its corridor is not known: nothing new is begun with them.
+
+    No lock is made and no secret shown, since nothing leaves so much time; what is claimed or refunded asks for none.
+    """
+    longest = SideMargins(PART_NS_MAX, PART_NS_MAX, PART_NS_MAX)
+    return Margins(longest, {leg.chain: longest for leg in terms.legs if leg.foreign}, 0, 0, 0)
+
+
 def reveal_margin_ns(margins: Margins, chain: str) -> int:
     """Return how long before its timelock the secret must be shown on the leg that is claimed first, ns.
 
@@ -122,12 +142,12 @@ def check_timelocks(terms: SwapTerms, margins: Margins) -> None:
     and SwapTooShort (margin_too_small) with what is missing. The leg claimed first has the earlier timelock.
     """
     legs = terms.legs
-    home = [leg for leg in legs if not leg.foreign]
+    home = [leg for leg in legs if not leg.chain]
     if len({leg.timelock_ns for leg in home}) > 1:
         raise BridgeRefused(BridgeCode.LEG_ORDER_UNSAFE, "legs under one relay share one timelock")
-    foreign = [index for index, leg in enumerate(legs) if leg.foreign]
-    if not foreign:
+    if len(home) == len(legs):
         return
+    foreign = [index for index, leg in enumerate(legs) if leg.chain]
     if not home or len(foreign) > 1 or foreign[0] not in (0, len(legs) - 1):
         raise BridgeRefused(
             BridgeCode.LEG_ORDER_UNSAFE, "a foreign leg stands first or last, and alone", leg=foreign[0]
@@ -147,10 +167,21 @@ def check_time_left(terms: SwapTerms, margins: Margins, legs_to_lock: int, clock
     ``legs_to_lock`` counts the legs that are not final yet, from the end. Raises SwapTooShort (swap_too_short) with
     what is missing.
     """
+    demand_time(terms, time_needed_ns(terms, margins, legs_to_lock), clocks)
+
+
+def time_needed_ns(terms: SwapTerms, margins: Margins, legs_to_lock: int) -> int:
+    """Return how long it takes to lock the last so many legs, to verify them and to reveal, ns."""
     legs = terms.legs
-    locking = sum(margins.side(leg.chain).round_ns for leg in legs[len(legs) - legs_to_lock :])
-    first = legs[-1]  # the leg that is claimed first has the earliest timelock
-    needed = locking + reveal_margin_ns(margins, first.chain)
+    needed = reveal_margin_ns(margins, legs[-1].chain)  # the leg that is claimed first has the earliest timelock
+    for leg in legs[len(legs) - legs_to_lock :]:
+        needed += margins.side(leg.chain).round_ns
+    return needed
+
+
+def demand_time(terms: SwapTerms, needed_ns: int, clocks: ChainTimes) -> None:
+    """Demand so much time until the first timelock. Raises SwapTooShort (swap_too_short) with what is missing."""
+    first = terms.legs[-1]
     given = first.timelock_ns - clocks.latest_ns(first.chain)
-    if given < needed:
-        raise SwapTooShort(BridgeCode.SWAP_TOO_SHORT, "until the first timelock", needed, given)
+    if given < needed_ns:
+        raise SwapTooShort(BridgeCode.SWAP_TOO_SHORT, "until the first timelock", needed_ns, given)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.journal import finished_body, locking_body
 from bridge.leg import LockState, LockView
-from bridge.margins import reveal_margin_ns
+from bridge.margins import demand_time, reveal_margin_ns, time_needed_ns
 from bridge.ports import (
     HELD,
     Action,
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from bridge.ports import Rules
     from bridge.terms import SwapTerms
 
-__all__ = ["SwapParty"]
+__all__ = ["ENDED", "SwapParty"]
 
 # Nothing was heard yet: not the same as a chain's word that no lock stands there.
 _UNHEARD: Final = LockView(LockState.ABSENT, None, None, -1, "")
 _CLAIMED: Final = frozenset({LockState.CLAIMED, LockState.CLAIMED_FINAL})
-_ENDED: Final = frozenset({LockState.CLAIMED_FINAL, LockState.REFUNDED_FINAL})
-_FINAL: Final = frozenset({LockState.FINAL, *_ENDED})
+ENDED: Final = frozenset({LockState.CLAIMED_FINAL, LockState.REFUNDED_FINAL})
+_FINAL: Final = frozenset({LockState.FINAL, *ENDED})
 _STANDS: Final = frozenset({LockState.SEEN, LockState.FINAL})
 # Of a leg of ours an older answer may arrive after a newer one; from a final state it never goes back.
 _RANK: Final = {
@@ -68,11 +68,17 @@ class SwapParty:
 
     __slots__ = (
         "_alarmed",
+        "_first_leg",
+        "_has_foreign",
         "_looked_ns",
         "_margins",
+        "_needed_ns",
         "_number",
         "_refund_retry_ns",
         "_retry_ns",
+        "_reveal_end_ns",
+        "_reveal_margins",
+        "_stalled_ns",
         "_timing",
         "_wake_ns",
         "awaits_height",
@@ -105,7 +111,12 @@ class SwapParty:
         self.refunding = False
         self.code = 0
         self.outcome: Outcome | None = None
+        # The leg that the holder of the secret claims first: the last; its chain's clock bounds the reveal.
+        self._first_leg = len(terms.legs) - 1
+        self._has_foreign = terms.foreign_leg >= 0
         self._margins = rules.margins
+        self._reveal_margins: dict[str, int] = {}
+        self._stalled_ns = self._needed_ns = self._reveal_end_ns = 0
         self._timing = rules.timing
         self._number = 0
         self._alarmed: list[AlarmKind] = []
@@ -169,7 +180,8 @@ class SwapParty:
         before = self.views[leg]
         if before.state in _FINAL and _RANK[view.state] < _RANK[before.state] and not self.terms.legs[leg].foreign:
             return
-        if view.order is not None and view.order != self.orders[leg]:
+        order = view.order
+        if order is not None and order is not self.orders[leg] and order != self.orders[leg]:
             self._alarm(AlarmKind.LEG_DIFFERS, f"leg {leg} stands with other terms", out)
             if view.state in _FINAL and leg != self.own_leg:
                 # Another party's lock that is for good not what was agreed: nothing can be built on it.
@@ -207,7 +219,7 @@ class SwapParty:
             out.append(Alarm(kind, text))
 
     def _wake(self, at_ns: int) -> None:
-        self._wake_ns = min(self._wake_ns, at_ns)
+        self._wake_ns = at_ns if at_ns < self._wake_ns else self._wake_ns  # noqa: FURB136 - many times for each swap
 
     def _finish(self, outcome: Outcome, code: int, clocks: Clocks, out: list[Action]) -> None:
         if outcome is Outcome.LOST:
@@ -230,7 +242,7 @@ class SwapParty:
         return self.views[leg].state in _CLAIMED
 
     def _ended(self, leg: int) -> bool:
-        return self.views[leg].state in _ENDED
+        return self.views[leg].state in ENDED
 
     def _over(self, leg: int, clocks: Clocks) -> bool:
         """Tell whether a leg's own chain has said that its timelock has come."""
@@ -256,14 +268,28 @@ class SwapParty:
         unsure_ns = self._margins.side(terms.chain).finality_ns if terms.foreign else 0
         return clocks.heard_ns(terms.chain) >= terms.timelock_ns + unsure_ns
 
-    @property
-    def _first_leg(self) -> int:
-        """The leg that the holder of the secret claims first: the last; its chain's clock bounds the reveal."""
-        return len(self.terms.legs) - 1
+    def _reveal_margin_ns(self, chain: str) -> int:
+        """Return how long before its timelock the secret must be shown on a leg of this chain."""
+        found = self._reveal_margins.get(chain)
+        if found is None:
+            found = self._reveal_margins[chain] = reveal_margin_ns(self._margins, chain)
+        return found
+
+    def _demand_time_left(self, clocks: Clocks) -> None:
+        """Demand that there is time for what begins with our own lock; raises SwapTooShort."""
+        if not self._needed_ns:
+            self._needed_ns = time_needed_ns(self.terms, self._margins, len(self.terms.legs) - self.own_leg)
+        demand_time(self.terms, self._needed_ns, clocks)
 
     def _too_late_to_reveal(self, clocks: Clocks) -> bool:
-        first = self.terms.legs[self._first_leg]
-        return clocks.latest_ns(first.chain) + reveal_margin_ns(self._margins, first.chain) >= first.timelock_ns
+        return clocks.latest_ns(self.terms.legs[self._first_leg].chain) >= self._reveal_end()
+
+    def _reveal_end(self) -> int:
+        """Return when it is too late to show the secret, by the clock of the chain that is claimed first."""
+        if not self._reveal_end_ns:
+            first = self.terms.legs[self._first_leg]
+            self._reveal_end_ns = first.timelock_ns - self._reveal_margin_ns(first.chain)
+        return self._reveal_end_ns
 
     # Attempts.
 
@@ -278,7 +304,7 @@ class SwapParty:
 
     def _look(self, legs: tuple[int, ...], clocks: Clocks, out: list[Action]) -> None:
         """Ask how legs stand, from time to time: a chain of ours tells by itself, a foreign one does not."""
-        foreign = any(self.terms.legs[leg].foreign for leg in legs)
+        foreign = self._has_foreign and any(self.terms.legs[leg].foreign for leg in legs)
         pause = self._timing.poll_ns if foreign else self._timing.look_ns
         if clocks.now_ns >= self._looked_ns + pause:
             if self._looked_ns or foreign:
@@ -307,10 +333,14 @@ class SwapParty:
         else:
             self._wake(alarm_ns)
 
-    def _watch_end(self, leg: int, clocks: Clocks, out: list[Action]) -> None:
-        """Raise the alarm when a leg's chain does not end it although its time is over."""
-        stalled_ns = self.terms.legs[leg].timelock_ns + self._margins.side(self.terms.legs[leg].chain).round_ns
-        stalled_ns += self._margins.shared_ns
+    def _watch_end(self, clocks: Clocks, out: list[Action]) -> None:
+        """Raise the alarm when the own leg's chain does not end it although its time is over."""
+        leg = self.own_leg
+        stalled_ns = self._stalled_ns
+        if not stalled_ns:
+            terms = self.terms.legs[leg]
+            stalled_ns = terms.timelock_ns + self._margins.side(terms.chain).round_ns + self._margins.shared_ns
+            self._stalled_ns = stalled_ns
         if clocks.now_ns >= stalled_ns:
             self._alarm(AlarmKind.LEG_STALLED, f"leg {leg} has not ended although its time is over", out)
         else:

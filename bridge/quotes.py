@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from bridge.leg import HashFunction
-from bridge.rates import Rate, RateInvalidError, Rounding, convert, source_needed
+from bridge.rates import Rate, RateInvalidError, Rounding, converted_amount, source_needed
 from bridge.refusals import BridgeCode, BridgeRefused
 from engine.prefix import PrefixType, signing_prefix
 from engine.refusals import EncodingError
@@ -129,7 +129,7 @@ class Quote:
 
     def delivers(self, source_amount: int) -> int:
         """Return the target amount that a source amount buys; raises ConversionOverflowError."""
-        return convert(source_amount, self.rate, self.rounding).amount
+        return converted_amount(source_amount, self.rate, self.rounding)
 
     def needs(self, target_amount: int) -> int:
         """Return the least source amount that buys a target amount; raises ConversionOverflowError."""

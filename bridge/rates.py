@@ -21,6 +21,7 @@ __all__ = [
     "RateInvalidError",
     "Rounding",
     "convert",
+    "converted_amount",
     "cost_of",
     "divide",
     "source_needed",
@@ -131,6 +132,17 @@ def _scaled(amount: int, multiplier: int, divisor: int, rounding: Rounding, rate
     return Converted(whole, product - whole * divisor, divisor)
 
 
+def converted_amount(amount: int, rate: Rate, rounding: Rounding) -> int:
+    """Return what ``convert`` rounds to, without what rounding took; raises ConversionOverflowError."""
+    if not 0 <= amount <= U128_MAX:
+        raise ConversionOverflowError(amount, str(rate))
+    product = amount * rate.numerator
+    whole = product // rate.denominator if rounding is Rounding.DOWN else divide(product, rate.denominator, rounding)
+    if whole > U128_MAX:
+        raise ConversionOverflowError(amount, str(rate))
+    return whole
+
+
 def convert(amount: int, rate: Rate, rounding: Rounding) -> Converted:
     """Return what ``amount`` source minor units are in target minor units; raises ConversionOverflowError."""
     return _scaled(amount, rate.numerator, rate.denominator, rounding, rate)
@@ -152,7 +164,10 @@ def source_needed(target_amount: int, rate: Rate, rounding: Rounding) -> int:
     if target_amount == 0:
         return 0
     if rounding is Rounding.DOWN:
-        return cost_of(target_amount, rate, Rounding.UP).amount
+        needed = -(-target_amount * rate.denominator // rate.numerator)
+        if not 0 < target_amount <= U128_MAX or needed > U128_MAX:
+            raise ConversionOverflowError(target_amount, str(rate))
+        return needed
     if rounding is Rounding.UP:
         # ceil(c * r) >= t exactly when c * r > t - 1.
         return cost_of(target_amount - 1, rate, Rounding.DOWN).amount + 1

@@ -56,6 +56,7 @@ class BridgeCode(IntEnum):
     TRAVEL_RULE_MISSING = 333
     PROVIDER_REFUSED = 334
     FOREIGN_CHAIN_UNAVAILABLE = 335
+    TRAVEL_RULE_MISMATCH = 336
     SWAP_UNKNOWN = 340
     TERMS_MALFORMED = 341
     DUPLICATE_SWAP = 342
@@ -63,6 +64,11 @@ class BridgeCode(IntEnum):
     NOT_YOUR_SWAP = 344
     BRIDGE_OVERLOADED = 345
     LOCK_REFUSED = 346
+    PREMIUM_OWED = 347
+    ALARM_UNKNOWN = 350
+    BREAKER_UNPROVED = 351
+    OFFICER_REFUSED = 352
+    LOOK_REFUSED = 353
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,12 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
     "SCREENING_HOLD": ("ask", "FAILED_PRECONDITION", "RR04", "A person decides; follow the case by its number."),
     "APPROVAL_REQUIRED": ("ask", "FAILED_PRECONDITION", "AG01", "Both supervisors must approve; follow the held lock."),
     "TRAVEL_RULE_MISSING": ("no", "FAILED_PRECONDITION", "RR02", "Attach the travel-rule data of payer and payee."),
+    "TRAVEL_RULE_MISMATCH": (
+        "no",
+        "FAILED_PRECONDITION",
+        "RR02",
+        "Give the same payer and payee in the data, the order and the message; nothing was locked.",
+    ),
     "PROVIDER_REFUSED": ("no", "ABORTED", "AGNT", "Ask another provider; what is locked comes back at its timelock."),
     "FOREIGN_CHAIN_UNAVAILABLE": ("open", "UNAVAILABLE", "AB09", "Send it again when the chain answers."),
     "SWAP_UNKNOWN": ("open", "NOT_FOUND", "NARR", "Check the number of the swap."),
@@ -142,6 +154,11 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
     "NOT_YOUR_SWAP": ("no", "PERMISSION_DENIED", "AG01", "Ask the bridge of a participant that is a party to it."),
     "BRIDGE_OVERLOADED": ("open", "RESOURCE_EXHAUSTED", "ED06", "Wait a moment and send the same again."),
     "LOCK_REFUSED": ("no", "FAILED_PRECONDITION", "AG01", "The ledger refused the lock; its own code says why."),
+    "PREMIUM_OWED": ("open", "FAILED_PRECONDITION", "AG01", "Pay the quote's premium and ask again with its record."),
+    "ALARM_UNKNOWN": ("no", "NOT_FOUND", "NARR", "List the open alarms: clearspan bridge status."),
+    "BREAKER_UNPROVED": ("open", "FAILED_PRECONDITION", "AG01", "Send it again when its ledger's decision is final."),
+    "OFFICER_REFUSED": ("no", "PERMISSION_DENIED", "AG01", "Use a certificate that the bridge names as an officer's."),
+    "LOOK_REFUSED": ("no", "PERMISSION_DENIED", "AG01", "Sign the look as supervisor, for this question."),
 }
 
 
@@ -184,7 +201,7 @@ class SwapTooShort(BridgeRefused):
         """Keep both lengths; their difference is what the caller must add."""
         super().__init__(
             code,
-            f"{what}: {needed_ns} ns are needed, {given_ns} ns are there, {needed_ns - given_ns} ns are missing",
+            f"{what}: {_ms(needed_ns)} are needed, {_ms(given_ns)} are there, {_ms(needed_ns - given_ns)} are missing",
             leg=leg,
         )
         self.needed_ns = needed_ns
@@ -194,3 +211,8 @@ class SwapTooShort(BridgeRefused):
     def short_by_ns(self) -> int:
         """By how much it is too short."""
         return self.needed_ns - self.given_ns
+
+
+def _ms(length_ns: int) -> str:
+    """Return a length in whole ms, rounded up, so that whoever adds what is missing has added enough."""
+    return f"{-(-length_ns // 1_000_000):,} ms"

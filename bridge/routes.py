@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from bridge.fees import fee_total, fees_of
@@ -37,7 +38,9 @@ __all__ = [
     "RouteRequest",
     "check_invariants",
     "demand_fair",
+    "demand_joined",
     "find_route",
+    "plan_joined",
     "plan_path",
 ]
 
@@ -56,6 +59,9 @@ class Purpose(Enum):
     PREMIUM = "premium"
     FEE = "fee"
     REMAINDER = "remainder"
+
+
+_PURPOSES: Final = tuple(Purpose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,26 +173,45 @@ def demand_fair(quote: Quote, source_amount: int, target_amount: int) -> None:
 
 def plan_path(path: Sequence[Offer], request: RouteRequest) -> Plan:
     """Plan one path of offers; raises BridgeRefused when an amount does not fit a quote or corridor on it."""
+    demand_joined(path)
+    return plan_joined(path, request)
+
+
+def plan_joined(path: Sequence[Offer], request: RouteRequest) -> Plan:
+    """Plan a path that `demand_joined` was asked about before, as `plan_path` does."""
     if not 0 < request.amount <= U128_MAX:
         raise BridgeRefused(BridgeCode.TERMS_MALFORMED, f"an amount of {request.amount}")
-    target = request.amount if request.is_target else _most_received(path, request.amount)
-    if target == 0:
+    priced = _priced(path, request.amount) if request.is_target else _most_received(path, request.amount)
+    if priced is None:
         raise BridgeRefused(BridgeCode.NO_ROUTE, f"{request.amount} buys less than one minor unit")
-    priced = _priced(path, target)
     for offer, row in zip(path, priced.rows, strict=True):
-        _demand_fits(offer, row.principal)
+        _demand_fits(offer, row.principal, row.onward)
     plan = _plan(tuple(path), priced, request)
     check_invariants(plan)
     return plan
 
 
+def demand_joined(path: Sequence[Offer]) -> None:
+    """Demand one to three quotes, each from where the one before ends, no ledger twice, no provider next to himself."""
+    quotes = [offer.quote for offer in path]
+    ledgers = [quote.source_ledger for quote in quotes] + [quote.target_ledger for quote in quotes[-1:]]
+    joined = all(a.target_ledger == b.source_ledger and a.provider != b.provider for a, b in pairwise(quotes))
+    if not 1 <= len(quotes) <= HOPS_MAX or not joined or len(set(ledgers)) != len(ledgers):
+        named = ", ".join(f"{quote.id:032x}" for quote in quotes[: HOPS_MAX + 1])
+        raise BridgeRefused(BridgeCode.NO_ROUTE, f"these quotes are no route one after the other: {named}")
+
+
 @dataclass(slots=True)
 class _Row:
-    """One hop: what its provider gets, what he is left with on the target ledger, and the premium paid to him."""
+    """One hop: what its provider gets, what he is left with on the target ledger, and the premium paid to him.
+
+    ``onward`` is the part of the premium that he pays on, in minor units of his source ledger.
+    """
 
     principal: int
     remainder: int
     premium: int
+    onward: int
 
 
 @dataclass(slots=True)
@@ -205,30 +230,31 @@ def _priced(path: Sequence[Offer], target: int) -> _Priced:
         principal = quote.needs(need)
         onward = quote.needs(premium) if premium else 0
         premium = quote.premium_of(principal) + onward
-        rows.append(_Row(principal, quote.delivers(principal) - need, premium))
+        rows.append(_Row(principal, quote.delivers(principal) - need, premium, onward))
         need = principal + (fee_total(fees, principal) if (fees := offer.document.fees) else 0)
     rows.reverse()
     return _Priced(need + premium, rows)
 
 
-def _most_received(path: Sequence[Offer], sent: int) -> int:
-    """Return the largest amount whose price is at most ``sent``, 0 for none; prices are nearly linear."""
+def _most_received(path: Sequence[Offer], sent: int) -> _Priced | None:
+    """Return what costs at most ``sent`` and yields the most, None where that is nothing; prices are nearly linear."""
+    priced: dict[int, _Priced] = {}
 
     def cost(target: int) -> int:
         try:
-            return _priced(path, target).total
+            priced[target] = _priced(path, target)
         except ConversionOverflowError:
             return 1 << 256  # no amount: more than anything that can be sent
+        return priced[target].total
 
     high = sent
     for offer in path:
         high = offer.quote.delivers(high)
-    high_cost = cost(high)
-    if high_cost <= sent:
-        return high
+    if (high_cost := cost(high)) <= sent:
+        return priced[high] if high else None
     low, low_cost = 0, cost(0)  # flat fees are owed even for nothing
     if low_cost > sent:
-        return 0
+        return None
     while high - low > 1:
         guess = low + (high - low) * (sent - low_cost) // (high_cost - low_cost)
         for probe in (guess, guess + 1, (low + high) // 2):
@@ -239,14 +265,15 @@ def _most_received(path: Sequence[Offer], sent: int) -> int:
                 low, low_cost = probe, found
             else:
                 high, high_cost = probe, found
-    return low
+    return priced[low] if low else None
 
 
-def _demand_fits(offer: Offer, principal: int) -> None:
-    quote = offer.quote
-    if principal > offer.left:
-        raise BridgeRefused(BridgeCode.QUOTE_EXHAUSTED, f"quote {quote.id:032x} has {offer.left} left, not {principal}")
-    if principal < quote.min_amount and principal != offer.left:
+def _demand_fits(offer: Offer, principal: int, onward: int) -> None:
+    """Demand that a hop fits its quote and corridor; what a middleman pays on is exchanged under his quote too."""
+    quote, whole = offer.quote, principal + onward
+    if whole > offer.left:
+        raise BridgeRefused(BridgeCode.QUOTE_EXHAUSTED, f"quote {quote.id:032x} has {offer.left} left, not {whole}")
+    if principal < quote.min_amount and whole != offer.left:
         raise BridgeRefused(
             BridgeCode.QUOTE_AMOUNT_BELOW_MINIMUM,
             f"quote {quote.id:032x} asks for {quote.min_amount} at least, not {principal}",
@@ -266,21 +293,22 @@ def _plan(path: tuple[Offer, ...], priced: _Priced, request: RouteRequest) -> Pl
         quote = offer.quote
         leg = PlannedLeg(quote.source_ledger, debit, quote.provider_source_account, row.principal, quote_id)
         legs.append(leg)
-        transfers += _beside(leg, Purpose.PREMIUM, quote.provider_source_account, row.premium)
-        for fee in fees_of(offer.document.fees, row.principal):
-            transfers += _beside(leg, Purpose.FEE, fee.account, fee.amount)
-        transfers += _beside(leg, Purpose.REMAINDER, left_account, left_over)
+        if row.premium:
+            transfers.append(_beside(leg, Purpose.PREMIUM, quote.provider_source_account, row.premium))
+        fees = fees_of(offer.document.fees, row.principal)
+        transfers += [_beside(leg, Purpose.FEE, fee.account, fee.amount) for fee in fees]
+        if left_over:
+            transfers.append(_beside(leg, Purpose.REMAINDER, left_account, left_over))
         debit, quote_id = quote.provider_target_account, quote.id
         left_account, left_over = quote.remainder_target_account, row.remainder
     leg = PlannedLeg(last.target_ledger, debit, request.payee_account, received, quote_id)
-    transfers += _beside(leg, Purpose.REMAINDER, left_account, left_over)
+    if left_over:
+        transfers.append(_beside(leg, Purpose.REMAINDER, left_account, left_over))
     return Plan(path, (*legs, leg), tuple(transfers), sent, received)
 
 
-def _beside(leg: PlannedLeg, purpose: Purpose, credit_account: int, amount: int) -> list[PlannedTransfer]:
-    if amount == 0:
-        return []
-    return [PlannedTransfer(purpose, leg.ledger, leg.debit_account, credit_account, amount)]
+def _beside(leg: PlannedLeg, purpose: Purpose, credit_account: int, amount: int) -> PlannedTransfer:
+    return PlannedTransfer(purpose, leg.ledger, leg.debit_account, credit_account, amount)
 
 
 def check_invariants(plan: Plan) -> None:
@@ -292,7 +320,7 @@ def check_invariants(plan: Plan) -> None:
     sums: dict[tuple[int, Purpose], int] = {}
     for each in plan.transfers:
         sums[each.ledger, each.purpose] = sums.get((each.ledger, each.purpose), 0) + each.amount
-    first = plan.legs[0].amount + sum(sums.get((plan.legs[0].ledger, purpose), 0) for purpose in Purpose)
+    first = plan.legs[0].amount + sum(sums.get((plan.legs[0].ledger, purpose), 0) for purpose in _PURPOSES)
     if first != plan.sent or plan.legs[-1].amount != plan.received:
         raise InvariantBroken("route_sum_of_first_ledger", {"sent": plan.sent, "accounted": first})
     for offer, before, leg in zip(plan.offers, plan.legs[:-1], plan.legs[1:], strict=True):

@@ -1,7 +1,7 @@
 """What came of screening one message, in 192 bytes and a signature: passed, or held with its case.
 
-It promises one encoding, and that a record speaks of one message, one list and one instant. Only this enters a ledger's
-log, never a name. It knows no list and no key store.
+It promises one encoding, and that a record speaks of one message, one list and one instant. Of it the outcome, score,
+list version, case, message hash and its own digest enter a ledger's log, never a name. It knows no list and no keys.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from bridge.refusals import BridgeCode, BridgeRefused
 from engine.hashing import digest
+from engine.prefix import PrefixType, signing_prefix
 from engine.refusals import EncodingError
 from engine.types import HASH_BYTES, SIGNATURE_BYTES, U32_MAX, U64_MAX, Role
 from native.signatures import PUBLIC_KEY_BYTES, verify
@@ -121,7 +122,22 @@ class ScreeningRecord:
 
     def message(self, suite: int, genesis_hash: bytes) -> bytes:
         """Return what a screening key signs: T(screening) || the 192 bytes."""
-        return digest(suite, b"clearspan/screening/1" + genesis_hash) + self.encode()
+        return signing_prefix(suite, PrefixType.SCREENING, genesis_hash) + self.encode()
+
+    def digest(self, suite: int, genesis_hash: bytes) -> bytes:
+        """Return the record's 32-byte name: what stands of it in the ledger's log."""
+        return digest(suite, self.message(suite, genesis_hash))
+
+    def fields_on_ledger(self, suite: int, genesis_hash: bytes) -> dict[str, int | bytes]:
+        """Return the fields of the admin request that puts this on the record (06, screening), but place and ledger."""
+        return {
+            "participant": self.participant,
+            "role": int(self.outcome),
+            "reason": self.score,
+            "key_id": self.list_version,
+            "limit_a": int.from_bytes(self.case_id, "big"),
+            "public_key": self.message_hash + self.digest(suite, genesis_hash),
+        }
 
 
 @dataclass(frozen=True, slots=True)

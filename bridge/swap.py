@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from bridge.journal import leg_of, read_begun, read_locking
 from bridge.leg import LockState
-from bridge.margins import check_time_left, check_timelocks, reveal_margin_ns
-from bridge.party import SwapParty
+from bridge.margins import check_timelocks
+from bridge.party import ENDED, SwapParty
 from bridge.ports import (
     AcceptanceRefused,
     Accepted,
@@ -28,23 +28,26 @@ from bridge.terms import derive_secret, hash_preimage
 from engine.codes import CodeClass
 
 if TYPE_CHECKING:
-    from bridge.ports import Action, Clocks, Entry, Event, Rules
+    from bridge.ports import Action, Clocks, Entry, Event, LockSeen, Rules
     from bridge.terms import SwapTerms
 
 __all__ = ["PayerMachine"]
 
 _OWN: Final = 0
+# While the own lock stands like this, nothing has ended: the common case, asked at every step.
+_RUNNING: Final = frozenset({LockState.FINAL, LockState.CLAIMED, LockState.REFUNDED})
 
 
 class PayerMachine(SwapParty):
     """``begin`` makes one and its first actions; afterwards events come in by ``on``, or ``replay`` after a restart."""
 
-    __slots__ = ("_accepted", "_asked", "_secret", "revealing")
+    __slots__ = ("_accepted", "_asked", "_is_out", "_secret", "revealing")
 
     def __init__(self, terms: SwapTerms, secret: bytes, rules: Rules) -> None:
         """Stand before the first event; ``secret`` is what is behind the terms' hashlock."""
         super().__init__(terms, _OWN, rules)
         self.revealing = False
+        self._is_out = False
         self._secret = secret
         self._asked: list[int] = []
         self._accepted: list[int] = []
@@ -58,8 +61,8 @@ class PayerMachine(SwapParty):
         """
         terms.check()
         check_timelocks(terms, rules.margins)
-        check_time_left(terms, rules.margins, len(terms.legs), clocks)
         self = cls(terms, b"", rules)
+        self._demand_time_left(clocks)
         self._open(salt, rules.suite)
         out: list[Action] = []
         self._note(EntryKind.BEGUN, salt + self.terms.encode(), clocks, out)
@@ -97,6 +100,10 @@ class PayerMachine(SwapParty):
 
     # Events of this role.
 
+    def _see(self, event: LockSeen, clocks: Clocks, out: list[Action]) -> None:
+        super()._see(event, clocks, out)
+        self._is_out = self._is_out or (event.view.preimage is not None and event.view.preimage == self.preimage)
+
     def _hear(self, event: Event, clocks: Clocks, out: list[Action]) -> None:
         del clocks, out
         if type(event) is Accepted:
@@ -126,7 +133,11 @@ class PayerMachine(SwapParty):
             self._go_on(clocks, out)
 
     def _end(self, clocks: Clocks, out: list[Action]) -> bool:
-        own, last = self._state(_OWN), self._state(self._first_leg)
+        view = self.views[_OWN]
+        own = view.state
+        if own in _RUNNING and not view.reason:
+            return False
+        last = self.views[self._first_leg].state
         outcome: Outcome | None = None
         if own is LockState.REFUNDED_FINAL:
             outcome = Outcome.KEPT if self._claimed(self._first_leg) else Outcome.REFUNDED
@@ -147,7 +158,7 @@ class PayerMachine(SwapParty):
 
     def _begin_lock(self, clocks: Clocks, out: list[Action]) -> None:
         try:
-            check_time_left(self.terms, self._margins, len(self.terms.legs), clocks)
+            self._demand_time_left(clocks)
         except SwapTooShort as error:  # after a restart: it had been written down and nothing was sent
             self._finish(Outcome.ABANDONED, error.code, clocks, out)
             return
@@ -157,8 +168,9 @@ class PayerMachine(SwapParty):
 
     def _go_on(self, clocks: Clocks, out: list[Action]) -> None:
         """Leg 0 stands: have the next one locked, or reveal when all stand."""
-        count = len(self.terms.legs)
-        missing = next((leg for leg in range(1, count) if not self._stands_final(leg)), count)
+        count, missing = len(self.terms.legs), 1
+        while missing < count and self._stands_final(missing):
+            missing += 1
         if missing == count:
             self.revealing = True
             self.preimage = self._secret
@@ -177,8 +189,7 @@ class PayerMachine(SwapParty):
         self._wake_at_reveal_end()
 
     def _wake_at_reveal_end(self) -> None:
-        first = self.terms.legs[self._first_leg]
-        self._wake(first.timelock_ns - reveal_margin_ns(self._margins, first.chain))
+        self._wake(self._reveal_end())
 
     def _push_reveal(self, clocks: Clocks, out: list[Action]) -> None:
         """Show the secret on the leg that is claimed first, again and again, until it is claimed there for good."""
@@ -187,12 +198,22 @@ class PayerMachine(SwapParty):
         assert self.preimage is not None
         if not self._ended(last) and not self._over(last, clocks):
             if first.foreign:
-                if self._due(clocks):
+                if self._may_show(clocks) and self._due(clocks):
                     out.append(ClaimForeign(last, self.preimage))
             elif not self.on_relay and not self._claimed(last) and self._due(clocks):
                 out.append(Reveal(self.preimage))
-            self._watch_margin(last, reveal_margin_ns(self._margins, first.chain), clocks, out)
+            self._watch_margin(last, self._reveal_margin_ns(first.chain), clocks, out)
         self._wait_for_ends(clocks, out)
+
+    def _may_show(self, clocks: Clocks) -> bool:
+        """Tell whether a claim that is sent now may come in time, or shows nothing that is not out.
+
+        One that comes too late takes nothing and shows the secret while leg 0 can still be claimed with it. What was
+        sent before is the chain's adapter's to see through.
+        """
+        first = self.terms.legs[self._first_leg]
+        late_ns = first.timelock_ns - self._margins.side(first.chain).submission_ns
+        return self._is_out or self.on_relay or clocks.latest_ns(first.chain) < late_ns
 
     def _give_up(self, clocks: Clocks, out: list[Action]) -> None:
         """Too little time: the secret stays secret, and leg 0 comes back at its timelock."""
@@ -207,9 +228,9 @@ class PayerMachine(SwapParty):
                 self._refund_foreign(clocks, out)
             else:
                 self._wake(max(own.timelock_ns, clocks.now_ns + self._timing.poll_ns))
-        open_legs = tuple(leg for leg in (_OWN, self._first_leg) if not self._ended(leg))
+        open_legs = tuple([leg for leg in (_OWN, self._first_leg) if self.views[leg].state not in ENDED])
         self._look(open_legs, clocks, out)
-        self._watch_end(_OWN, clocks, out)
+        self._watch_end(clocks, out)
 
 
 # The peer's word: a number that is no row of ours is a refusal like any other.

@@ -1,8 +1,9 @@
 """Travel-rule data: who pays whom, sealed for two supervisors and named by a hash in the terms of the swap.
 
 It promises that either supervisor alone opens an envelope and nobody else does, that both read the same bytes, and
-that a changed envelope opens for nobody. The salt of the secret is inside, so that a supervisor can show from the
-claim's preimage which terms, and with them which envelope, it was for. Randomness is handed in; keys are not kept.
+that a changed envelope opens for nobody. A hash of the secret's salt is inside: the salt itself would let whoever
+opens an envelope compute the secret before its time; shown after the claim, it proves which terms, and with them
+which envelope, the preimage was for. Randomness is handed in; keys are not kept.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "DATA_BYTES_MAX",
     "ENVELOPE_BYTES_MAX",
     "RECIPIENTS",
-    "SALT_BYTES",
     "EnvelopeRefusedError",
+    "Line",
     "Party",
     "Recipient",
     "Scheme",
@@ -44,13 +46,13 @@ __all__ = [
     "demand_recipients",
     "envelope_hash",
     "open_envelope",
+    "public_key_of",
     "recipients_of",
     "seal",
 ]
 
 RECIPIENTS: Final = 2
 """The supervisors of the payer's and of the payee's jurisdiction."""
-SALT_BYTES: Final = 32
 DATA_BYTES_MAX: Final = 16_384
 PADDING_BYTES: Final = 512
 """Data are padded to multiples of this, so that the length of a name is not to be read off the envelope."""
@@ -72,7 +74,8 @@ _POINT_PREFIX: Final = b"\x04"  # an uncompressed point, x || y
 assert (_HEAD.size, _ROW.size) == (72, 124)
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-_Line = Annotated[str, msgspec.Meta(max_length=512)]
+Line = Annotated[str, msgspec.Meta(max_length=512)]
+"""A text that may be empty."""
 
 
 class EnvelopeRefusedError(Exception):
@@ -99,13 +102,20 @@ class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: _Text
     participant: Annotated[int, msgspec.Meta(ge=1, le=U32_MAX)]
     country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
-    address: _Line = ""
-    identification: _Line = ""
-    register: _Line = ""
+    address: Line = ""
+    identification: Line = ""
+    register: Line = ""
+
+    def demand_known(self) -> None:
+        """Demand that it can be told apart: a name and an account alone do not do it. Raises BridgeRefused."""
+        if not (self.address or self.identification or self.register):
+            raise BridgeRefused(
+                BridgeCode.TRAVEL_RULE_MISSING, "the originator needs an address, an identification or a register entry"
+            )
 
 
 class TravelRuleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the two supervisors may read; amounts in minor units as text, ``salt`` and ``uetr`` in hexadecimal."""
+    """What the two supervisors may read; amounts in minor units as text, ``salt_hash`` and ``uetr`` in hexadecimal."""
 
     format: Annotated[int, msgspec.Meta(ge=1, le=1)]
     uetr: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
@@ -115,16 +125,12 @@ class TravelRuleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount_received: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,38}$")]
     source_ledger: Annotated[int, msgspec.Meta(ge=1, le=U32_MAX)]
     target_ledger: Annotated[int, msgspec.Meta(ge=1, le=U32_MAX)]
-    salt: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    purpose: _Line = ""
+    salt_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    purpose: Line = ""
 
     def __post_init__(self) -> None:
-        """Demand that the originator can be told apart: a name and an account alone do not do it."""
-        who = self.originator
-        if not (who.address or who.identification or who.register):
-            raise BridgeRefused(
-                BridgeCode.TRAVEL_RULE_MISSING, "the originator needs an address, an identification or a register entry"
-            )
+        """Demand that the originator can be told apart."""
+        self.originator.demand_known()
 
     def encode(self) -> bytes:
         """Return the canonical JSON; raises BridgeRefused beyond the bound."""
@@ -222,6 +228,12 @@ def demand_recipients(envelope: bytes, network: bytes, recipients: Sequence[Reci
         raise BridgeRefused(BridgeCode.TRAVEL_RULE_MISSING, str(error)) from error
     if found != tuple(_identity(each) for each in recipients):
         raise BridgeRefused(BridgeCode.TRAVEL_RULE_MISSING, f"the envelope is sealed for {found}")
+
+
+def public_key_of(scheme: Scheme, secret: bytes) -> bytes:
+    """Return the public key of a supervisor's 32-byte secret, as a `Recipient` has it."""
+    public = _public(scheme, secret)
+    return public[:_KEY_BYTES] if scheme is Scheme.X25519 else public
 
 
 def envelope_hash(suite: int, envelope: bytes) -> bytes:

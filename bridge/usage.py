@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bridge.calendar import day_of
-from bridge.fees import amount_of
 from bridge.refusals import BridgeCode, BridgeRefused
 
 if TYPE_CHECKING:
@@ -51,14 +50,13 @@ class CorridorUsage:
         limits = document.limits
         today = self._day(document.id_bytes, day_of(now_ns, limits.day_zone))
         used = today.by_participant.get(participant, 0)
-        for what, sum_, most in (
-            ("the day", today.total, amount_of(limits.day_most)),
-            (f"participant {participant}'s day", used, amount_of(limits.participant_day_most)),
-        ):
+        day_most, participant_most = document.day_bounds
+        for what, sum_, most in (("the day", today.total, day_most), ("", used, participant_most)):
             if sum_ + amount > most:
+                whose = what or f"participant {participant}'s day"
                 raise BridgeRefused(
                     BridgeCode.CORRIDOR_LIMIT_EXCEEDED,
-                    f"{amount} on corridor {document.id}: {what} has {most - sum_} of {most} left",
+                    f"{amount} on corridor {document.id}: {whose} has {most - sum_} of {most} left",
                 )
         if participant not in today.by_participant and len(today.by_participant) >= PARTICIPANTS_MAX:
             raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, f"corridor {document.id} counts {PARTICIPANTS_MAX} payers")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bridge.acceptance import ProviderMachine
 from bridge.journal import read_accepted, read_begun, read_finished
 from bridge.leg import HashFunction
+from bridge.margins import cautious_margins
 from bridge.ports import Clocks, EntryKind, LockSeen, Restored, Revealed, Rules, Tick, WakeAt
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.swap import PayerMachine
-from bridge.terms import SwapTerms, leg_digest
+from bridge.terms import SwapTerms
 from engine.hashing import digest
 from engine.refusals import EncodingError
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _Value = TypeVar("_Value")
 
-__all__ = ["Watcher"]
+__all__ = ["SWAPS_MAX", "Watcher"]
 
 REVEALS_KEPT_MAX: Final = 65_536
 """As many hashes of revealed secrets are remembered as the relay itself refuses again (RELAY-20)."""
@@ -71,6 +72,7 @@ class Watcher:
         self._by_lock: dict[bytes, list[tuple[bytes, int]]] = {}
         self._hashes: dict[bytes, bytes] = {}
         self._revealed: dict[bytes, None] = {}
+        self._rules_of_late: Rules | None = None
 
     # What it knows.
 
@@ -124,7 +126,7 @@ class Watcher:
         terms.check()
         swap = terms.digest(self._suite)
         if 0 < own_leg < len(terms.legs):
-            party = leg_digest(self._suite, swap, own_leg)
+            party = terms.orders(self._suite, swap)[own_leg].lock_id
             if party in self._machines:
                 return []
             if party in self._ends:
@@ -133,6 +135,12 @@ class Watcher:
         machine, actions = ProviderMachine.accept(terms, own_leg, self._rules(terms), self.clocks)
         self._add(machine)
         return self._after(machine, actions, [])
+
+    def demand_acceptable(self, terms: SwapTerms, own_leg: int, now_ns: int) -> None:
+        """Demand that ``accept`` would begin this swap now; nothing begins. Raises BridgeRefused as it does."""
+        self._move(now_ns)
+        self._admit(terms, terms.digest(self._suite))
+        ProviderMachine.accept(terms, own_leg, self._rules(terms), self.clocks)
 
     def _admit(self, terms: SwapTerms, swap: bytes) -> None:
         if self._hashes.get(terms.hashlock, swap) != swap:
@@ -157,7 +165,9 @@ class Watcher:
         self._move(now_ns)
         tasks: list[Task] = []
         for lock_id, view in views:
-            for party, leg in self.concerned(lock_id):
+            concerned = self._by_lock.get(lock_id, ())
+            # An end takes a machine out of the index that is gone through.
+            for party, leg in concerned if len(concerned) < 2 else tuple(concerned):
                 self._tell(party, LockSeen(leg, view), tasks)
         return tasks
 
@@ -171,7 +181,7 @@ class Watcher:
         for preimage in preimages:
             if len(preimage) != 32:
                 continue
-            for function in HashFunction:
+            for function in _FUNCTIONS:
                 hashlock = digest(function, preimage)
                 self._remember(hashlock)
                 for party in tuple(self._by_hash.get(hashlock, ())):
@@ -217,16 +227,19 @@ class Watcher:
     def _tell(self, party: bytes, event: Event, tasks: list[Task]) -> None:
         machine = self._machines.get(party)
         if machine is not None:
-            self._after(machine, machine.on(event, self.clocks), tasks)
+            actions = machine.on(event, self.clocks)
+            if actions or machine.awaits_height:
+                self._after(machine, actions, tasks)
 
     def _after(self, machine: SwapParty, actions: list[Action], tasks: list[Task]) -> list[Task]:
         """Hand actions on but for the last, which may be the timer's, and put a machine that has ended away."""
         party = machine.party
         last = actions[-1] if actions else None
-        if isinstance(last, WakeAt):
+        if type(last) is WakeAt:
             heapq.heappush(self._timers, (last.at_ns, party))
             actions.pop()
-        tasks.extend([(party, action) for action in actions])
+        if actions:
+            tasks += [(party, action) for action in actions]
         if machine.awaits_height:
             heapq.heappush(self._awaiting, (machine.awaits_height, party))
         if machine.outcome is not None:
@@ -236,7 +249,17 @@ class Watcher:
     # Machines and their indexes.
 
     def _rules(self, terms: SwapTerms) -> Rules:
-        return Rules(self._suite, self._margins_of(terms), self._timing)
+        margins, known = self._margins_of(terms), self._rules_of_late
+        if known is None or known.margins is not margins:
+            known = self._rules_of_late = Rules(self._suite, margins, self._timing)
+        return known
+
+    def _rules_again(self, terms: SwapTerms) -> Rules:
+        """Return the rules of a swap that was begun: it goes on although its corridor is not known any more."""
+        try:
+            return self._rules(terms)
+        except BridgeRefused:
+            return Rules(self._suite, cautious_margins(terms), self._timing)
 
     def _add(self, machine: SwapParty) -> None:
         party, hashlock = machine.party, machine.terms.hashlock
@@ -296,10 +319,10 @@ class Watcher:
         restored: SwapParty
         if entry.kind is EntryKind.BEGUN:
             terms = SwapTerms.decode(read_begun(entry.body)[1])
-            restored = PayerMachine.restore(entry, terms, self._rules(terms))
+            restored = PayerMachine.restore(entry, terms, self._rules_again(terms))
         elif entry.kind is EntryKind.ACCEPTED:
             terms = SwapTerms.decode(read_accepted(entry.body)[1])
-            restored = ProviderMachine.restore(entry, terms, self._rules(terms))
+            restored = ProviderMachine.restore(entry, terms, self._rules_again(terms))
         else:
             raise EncodingError("first journal entry of a party", entry.kind.name, "BEGUN or ACCEPTED")
         if restored.party != entry.party:
@@ -307,6 +330,7 @@ class Watcher:
         return restored
 
 
+_FUNCTIONS: Final = tuple(HashFunction)
 _TICK: Final = Tick()
 _RESTORED: Final = Restored()
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from eth_abi.abi import encode
 from eth_utils.address import is_address, to_canonical_address, to_checksum_address
 from eth_utils.crypto import keccak
+from msgspec import structs
 
 from bridge.evm.book import MemoryBook
 from bridge.evm.contract import ContractTerms, call_claim, call_lock, call_refund, terms_of
@@ -26,6 +27,8 @@ from bridge.leg import PREIMAGE_BYTES, ChainClock, LegCode, LegRefused, LegUnava
 from bridge.memory_chain import preimage_fits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.evm.book import Kind, OutgoingBook
     from bridge.evm.reading import Head, Seen
     from bridge.evm.rpc import Endpoint, Web3Node
@@ -46,7 +49,10 @@ _FINAL_TO_SEEN = {
 }
 # Who waits for a lock says so again with each look, so the oldest may go.
 _EXPECTED_MAX = 100_000
+# A claim with its margin, of a token and for an account that never held any.
+_CLAIM_GAS = 100_000
 _Finding: TypeAlias = "tuple[Head, tuple[Seen, ...]]"
+_Standing: TypeAlias = "tuple[Head, LockView, LockOrder]"
 _Wish: TypeAlias = tuple[Literal["lock", "claim", "refund"], ContractTerms, bytes]
 
 
@@ -112,6 +118,7 @@ class EvmLeg:
         self._expected: dict[bytes, LockOrder] = {}
         self._wishes: dict[bytes, list[_Wish]] = {}
         self._tended: tuple[bytes, float] = (b"", 0.0)
+        self._base_fee: int | None = None
 
     @property
     def address(self) -> str:
@@ -122,6 +129,22 @@ class EvmLeg:
     def counts(self) -> SenderCounts:
         """What was sent, sent again, replaced, held by the cap."""
         return self._sender.counts
+
+    @property
+    def out_count(self) -> int:
+        """How many transactions are out and not final yet."""
+        return self._sender.out_count
+
+    @property
+    def fee_reserve(self) -> int:
+        """What a claim may cost at the base fee that ``clock`` saw last; 0 where the chain has none."""
+        fees, base_fee = self._settings.fees, self._base_fee
+        return 0 if base_fee is None else _CLAIM_GAS * min(2 * base_fee + fees.priority_fee, fees.claim_cap)
+
+    async def balance(self) -> int:
+        """Return what the account holds of the chain's coin, as of the newest block: fees are paid of it."""
+        account = cast("Any", self.address)
+        return int(await self._nodes.read(lambda web3: web3.eth.get_balance(account)))
 
     def expect(self, order: LockOrder) -> None:
         """Look for exactly this order under its id from now on; raises LegRefused when this chain cannot say it."""
@@ -155,11 +178,14 @@ class EvmLeg:
         """Show the lock, and look after this adapter's transactions for it."""
         expected = self._expected.get(lock_id)
         name = None if expected is None else self._terms(expected).id
-        head, seen = await self._find(lock_id, name)
+        asked, (head, seen) = await self._find(lock_id, name)
         await self._look_after(head)
         view = _choose(seen, expected)
-        if view.state in _FINAL_TO_SEEN and not await self._agreed(lock_id, name, (head, seen)):
-            view = replace(view, state=_FINAL_TO_SEEN[view.state], reason="too few nodes show it")
+        if view.state in _FINAL_TO_SEEN and not await self._agreed(lock_id, name, (head, seen), asked):
+            view = structs.replace(view, state=_FINAL_TO_SEEN[view.state], reason="too few nodes show it")
+        if self._settings.agreement > 1 and view.state not in _FINAL_TO_SEEN:
+            # Whom nobody believes alone can hide nothing alone either: the next look asks another node.
+            self._nodes.turn()
         if view.state in _ENDED_FOR_GOOD:
             self._wishes.pop(lock_id, None)
         for kind, terms, preimage in self._wishes.get(lock_id, ()):
@@ -178,25 +204,37 @@ class EvmLeg:
         """Send the claim; refuses a preimage that cannot fit and a claim that cannot come in time."""
         if len(preimage) != PREIMAGE_BYTES:
             raise LegRefused(LegCode.PREIMAGE_LENGTH, f"{len(preimage)} bytes, not {PREIMAGE_BYTES}")
-        head, view, order = await self._standing(lock_id)
-        if not preimage_fits(order.hash_function, order.hashlock, preimage):
-            raise LegRefused(LegCode.PREIMAGE_MISMATCH, "the preimage does not open the hashlock")
-        if view.state in _REFUNDED:
-            raise LegRefused(LegCode.LOCK_ENDED, "the lock has been refunded")
-        if view.state in _OPEN and head.time_ns >= order.timelock_ns:
-            raise LegRefused(LegCode.TOO_LATE, "the timelock has passed")
+
+        def demand(head: Head, view: LockView, order: LockOrder) -> None:
+            if not preimage_fits(order.hash_function, order.hashlock, preimage):
+                raise LegRefused(LegCode.PREIMAGE_MISMATCH, "the preimage does not open the hashlock")
+            if view.state in _REFUNDED:
+                raise LegRefused(LegCode.LOCK_ENDED, "the lock has been refunded")
+            if view.state in _OPEN and head.time_ns >= order.timelock_ns:
+                raise LegRefused(LegCode.TOO_LATE, "the timelock has passed")
+
+        _, view, order = await self._standing(lock_id, demand)
         terms = self._terms(order)
-        self._remember(lock_id, ("claim", terms, preimage))
         if view.state in _OPEN:
-            await self._send("claim", terms, preimage)
+            try:
+                await self._send("claim", terms, preimage)
+            except LegUnavailable:
+                # What never left is no wish: whether the secret may still be shown is not for this adapter to say.
+                if self._sender.is_out("claim", terms.id):
+                    self._remember(lock_id, ("claim", terms, preimage))
+                raise
+        self._remember(lock_id, ("claim", terms, preimage))
 
     async def refund(self, lock_id: bytes) -> None:
         """Send the refund; refuses before the timelock."""
-        head, view, order = await self._standing(lock_id)
-        if view.state in _CLAIMED:
-            raise LegRefused(LegCode.LOCK_ENDED, "the lock has been claimed")
-        if view.state in _OPEN and head.time_ns < order.timelock_ns:
-            raise LegRefused(LegCode.TOO_EARLY, "the timelock has not passed")
+
+        def demand(head: Head, view: LockView, order: LockOrder) -> None:
+            if view.state in _CLAIMED:
+                raise LegRefused(LegCode.LOCK_ENDED, "the lock has been claimed")
+            if view.state in _OPEN and head.time_ns < order.timelock_ns:
+                raise LegRefused(LegCode.TOO_EARLY, "the timelock has not passed")
+
+        _, view, order = await self._standing(lock_id, demand)
         terms = self._terms(order)
         self._remember(lock_id, ("refund", terms, b""))
         if view.state in _OPEN:
@@ -209,7 +247,9 @@ class EvmLeg:
 
     async def clock(self) -> ChainClock:
         """Say what time it is on the chain."""
-        return (await self._nodes.read(self._head)).clock()
+        head = await self._nodes.read(self._head)
+        self._base_fee = head.base_fee
+        return head.clock()
 
     async def approve(self, token: str, amount: int) -> None:
         """Let the contract take up to an amount of a token from this key's account: needed once before token locks.
@@ -241,20 +281,27 @@ class EvmLeg:
         return terms_of(order, self._settings.chain_id, contract, self._settings.tick_ns)
 
     async def _head(self, web3: Web3Node) -> Head:
-        return await read_head(web3, self._settings.finality, self._settings.tick_ns)
+        return await read_head(web3, self._settings.finality, self._settings.tick_ns, self._settings.limits)
 
-    async def _find(self, lock_id: bytes, name: bytes | None) -> _Finding:
-        return await self._nodes.read(lambda web3: self._reader.locks(web3, lock_id, name))
+    async def _find(self, lock_id: bytes, name: bytes | None) -> tuple[int, _Finding]:
+        return await self._nodes.read_at(lambda web3: self._reader.locks(web3, lock_id, name))
 
-    async def _standing(self, lock_id: bytes) -> tuple[Head, LockView, LockOrder]:
+    async def _standing(self, lock_id: bytes, demand: Callable[[Head, LockView, LockOrder], None]) -> _Standing:
+        """Return how a lock stands at a node that shows what is demanded; refuses where no node does."""
         expected = self._expected.get(lock_id)
-        head, seen = await self._find(lock_id, None if expected is None else self._terms(expected).id)
-        view = _choose(seen, expected)
-        if view.order is None:
-            raise LegRefused(LegCode.LOCK_UNKNOWN, view.reason or "the chain shows no such lock")
-        return head, view, view.order
+        name = None if expected is None else self._terms(expected).id
 
-    async def _agreed(self, lock_id: bytes, name: bytes | None, finding: _Finding) -> bool:
+        async def ask(web3: Web3Node) -> _Standing:
+            head, seen = await self._reader.locks(web3, lock_id, name)
+            view = _choose(seen, expected)
+            if view.order is None:
+                raise LegRefused(LegCode.LOCK_UNKNOWN, view.reason or "the chain shows no such lock")
+            demand(head, view, view.order)
+            return head, view, view.order
+
+        return await self._nodes.read(ask, insist=True)
+
+    async def _agreed(self, lock_id: bytes, name: bytes | None, finding: _Finding, asked: int) -> bool:
         """Whether enough nodes show the same locks in the same final blocks; heads may differ by a few blocks."""
         if self._settings.agreement == 1:
             return True
@@ -263,7 +310,8 @@ class EvmLeg:
             _, seen = await self._reader.locks(web3, lock_id, name)
             return tuple(one.view for one in seen)
 
-        return await self._nodes.agree(tuple(one.view for one in finding[1]), ask, self._settings.agreement)
+        views = tuple(one.view for one in finding[1])
+        return await self._nodes.agree(views, ask, self._settings.agreement, asked=asked)
 
     async def _look_after(self, head: Head) -> None:
         """Tend what is out with every new block, and now and then without one (a node may have lost its pool)."""
@@ -317,4 +365,4 @@ def _choose(seen: tuple[Seen, ...], expected: LockOrder | None) -> LockView:
     if not seen:
         return LockView(LockState.ABSENT, None, None, 0, "")
     # Given back as the caller wrote it: two ways of writing an address are one address.
-    return seen[0].view if expected is None else replace(seen[0].view, order=expected)
+    return seen[0].view if expected is None else structs.replace(seen[0].view, order=expected)

@@ -6,6 +6,7 @@ preimages that must open their hashlock, and that the block under which all was 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Finality", "Head", "Reader", "Seen", "read_head"]
 
 _ATTEMPTS_MAX = 3
+_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Reader:
     async def locks(self, web3: Web3Node, lock_id: bytes, name: bytes | None) -> tuple[Head, tuple[Seen, ...]]:
         """Find the locks that carry this id (only the one of that name, if given), oldest first."""
         for _ in range(_ATTEMPTS_MAX):
-            head = await read_head(web3, self.finality, self.tick_ns)
+            head = await read_head(web3, self.finality, self.tick_ns, self.limits)
             if name is not None and await self.state(web3, name, head.number) == STATE_ABSENT:
                 found: tuple[Seen, ...] = ()
             else:
@@ -100,7 +102,7 @@ class Reader:
 
     async def locks_of(self, web3: Web3Node, lock_id: bytes, payer: str) -> tuple[Head, tuple[bytes, ...]]:
         """Name the locks that a payer has made under an id, within the newest blocks that one search covers."""
-        head = await read_head(web3, self.finality, self.tick_ns)
+        head = await read_head(web3, self.finality, self.tick_ns, self.limits)
         first = max(self.first_block, head.number - self.limits.search_blocks_max + 1)
         topics = [_hex(LOCKED), None, _hex(lock_id), _hex(bytes(12) + to_canonical_address(payer))]
         logs = await self._search(web3, topics, first, head.number)
@@ -177,10 +179,15 @@ class Reader:
         )
 
 
-async def read_head(web3: Web3Node, finality: Finality, tick_ns: int) -> Head:
-    """Read the newest block and how far the chain is final."""
+async def read_head(web3: Web3Node, finality: Finality, tick_ns: int, limits: RpcLimits) -> Head:
+    """Read the newest block and how far the chain is final.
+
+    Raises LegUnavailable for a block of a time that has not come: believed once, it would end what still has time.
+    """
     latest = await web3.eth.get_block("latest")
-    number = int(latest["number"])
+    number, time_ns = int(latest["number"]), int(latest["timestamp"]) * tick_ns
+    if limits.ahead_s_max and time_ns > time.time_ns() + limits.ahead_s_max * _NS_PER_S:
+        raise LegUnavailable(f"the newest block is more than {limits.ahead_s_max} s ahead of our clock")
     final = max(0, number - finality.depth)
     if finality.tag:
         final = min(final, int((await web3.eth.get_block("finalized"))["number"]))
@@ -188,7 +195,7 @@ async def read_head(web3: Web3Node, finality: Finality, tick_ns: int) -> Head:
     return Head(
         number,
         bytes(latest["hash"]),
-        int(latest["timestamp"]) * tick_ns,
+        time_ns,
         None if base_fee is None else int(base_fee),
         final,
     )

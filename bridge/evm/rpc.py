@@ -27,11 +27,22 @@ if TYPE_CHECKING:
     from eth_typing import ChecksumAddress
     from web3.types import RPCEndpoint, RPCResponse
 
-__all__ = ["ChainIdentity", "Endpoint", "NodeHungUp", "NodeNotReached", "Nodes", "RpcLimits", "RpcNode", "Web3Node"]
+__all__ = [
+    "ChainIdentity",
+    "Endpoint",
+    "NodeHungUp",
+    "NodeNotReached",
+    "Nodes",
+    "RpcLimits",
+    "RpcNode",
+    "Web3Node",
+    "plain_words",
+]
 
 Web3Node: TypeAlias = "AsyncWeb3[RpcNode]"
 _Answer = TypeVar("_Answer")
 _CHUNK_BYTES = 1 << 16
+_WORDS_MAX = 200
 # What a malformed answer makes of itself inside a decoder.
 _MALFORMED = (
     Web3Exception,
@@ -47,12 +58,16 @@ _MALFORMED = (
 
 @dataclass(frozen=True, slots=True)
 class RpcLimits:
-    """Bounds on one answer: bytes, seconds, and events of one search (blocks and events)."""
+    """Bounds on one answer: bytes, seconds, and events of one search (blocks and events).
+
+    ``ahead_s_max`` is how far a node's newest block may be ahead of our clock; 0 asks for nothing.
+    """
 
     answer_bytes_max: int = 8 << 20
     timeout_s: int = 10
     search_blocks_max: int = 2_000
     events_max: int = 1_000
+    ahead_s_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,35 +165,63 @@ class Nodes:
         self._nodes = [RpcNode(f"node {index}", one, limits) for index, one in enumerate(endpoints, 1)]
         self._web3 = [AsyncWeb3(node, middleware=[ExtraDataToPOAMiddleware]) for node in self._nodes]
         self._admitted = [False] * len(self._nodes)
+        self._failed = [False] * len(self._nodes)
         self._current = 0
 
     def __len__(self) -> int:
         """Count the nodes."""
         return len(self._nodes)
 
-    async def read(self, ask: Callable[[Web3Node], Awaitable[_Answer]]) -> _Answer:
+    async def read(self, ask: Callable[[Web3Node], Awaitable[_Answer]], *, insist: bool = False) -> _Answer:
         """Ask one node everything that ``ask`` needs; on a failure ask the next all of it again.
 
-        Raises LegUnavailable when every node failed, with the last one's reason.
+        With ``insist`` a refusal is one node's word, and counts only when no other node answers otherwise. Raises
+        LegUnavailable when every node failed, with the last one's reason.
         """
-        reason = LegUnavailable("no node")
-        for _ in self._nodes:
-            index = self._current
+        return (await self.read_at(ask, insist=insist))[1]
+
+    async def read_at(
+        self, ask: Callable[[Web3Node], Awaitable[_Answer]], *, insist: bool = False
+    ) -> tuple[int, _Answer]:
+        """Do as ``read``, and say which node it was, by its place from 0."""
+        reason: LegUnavailable | None = None
+        refused: LegRefused | None = None
+        first = self._current
+        for step in range(len(self._nodes)):
+            index = (first + step) % len(self._nodes)
             try:
-                return await self._ask(index, ask)
+                answer = await self._ask(index, ask)
+            except LegRefused as error:
+                if not insist:
+                    raise
+                refused = refused or error
             except LegUnavailable as error:
                 reason = error
-                self._current = (index + 1) % len(self._nodes)
-        raise reason
+                if self._current == index:
+                    self._current = (index + 1) % len(self._nodes)
+            else:
+                return index, answer
+        raise refused or reason or LegUnavailable("no node")
 
-    async def agree(self, answer: _Answer, ask: Callable[[Web3Node], Awaitable[_Answer]], count: int) -> bool:
-        """Whether ``count`` nodes, the one that gave ``answer`` included, give the same."""
+    def turn(self) -> None:
+        """Ask the next node from now on, of those that answered when they were last asked."""
+        for step in range(1, len(self._nodes)):
+            index = (self._current + step) % len(self._nodes)
+            if not self._failed[index]:
+                self._current = index
+                return
+
+    async def agree(
+        self, answer: _Answer, ask: Callable[[Web3Node], Awaitable[_Answer]], count: int, *, asked: int
+    ) -> bool:
+        """Whether ``count`` nodes, the one at ``asked`` that gave ``answer`` included, give the same."""
         same = 1
         for step in range(1, len(self._nodes)):
             if same >= count:
                 break
             with suppress(LegUnavailable):
-                same += await self._ask((self._current + step) % len(self._nodes), ask) == answer
+                # Beside the one that was asked, whichever is asked by others in the meantime: no node counts twice.
+                same += await self._ask((asked + step) % len(self._nodes), ask) == answer
         return same >= count
 
     async def broadcast(self, raw: bytes) -> str:
@@ -223,15 +266,18 @@ class Nodes:
             if not self._admitted[index]:
                 await self._admit(web3, name)
                 self._admitted[index] = True
-            return await ask(web3)
+            answer = await ask(web3)
         except LegRefused:
             raise  # an answer, not a failure
         except LegUnavailable:
             # It may come back as something else, so it is examined again.
-            self._admitted[index] = False
+            self._admitted[index], self._failed[index] = False, True
             raise
         except _MALFORMED as error:
-            raise LegUnavailable(f"{name}: {type(error).__name__}: {str(error)[:200]}") from error
+            self._failed[index] = True
+            raise LegUnavailable(f"{name}: {type(error).__name__}: {plain_words(error)}") from error
+        self._failed[index] = False
+        return answer
 
     async def _admit(self, web3: Web3Node, name: str) -> None:
         chain_id = await web3.eth.chain_id
@@ -245,12 +291,17 @@ class Nodes:
             raise LegUnavailable(f"{name} shows another contract, or none, at {self.identity.contract}")
 
 
+def plain_words(said: object) -> str:
+    """Return what a node said as people may be shown it: short, and nothing in it that commands a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in str(said)[:_WORDS_MAX])
+
+
 async def _send(web3: Web3Node, raw: bytes) -> str:
     """Hand over a transaction; "" when it was taken or is there already."""
     answer = await web3.provider.make_request(cast("RPCEndpoint", "eth_sendRawTransaction"), ["0x" + raw.hex()])
     if "error" not in answer:
         return ""
     error = answer["error"]
-    words = str(error["message"] if isinstance(error, dict) else error)[:200]
+    words = plain_words(error["message"] if isinstance(error, dict) else error)
     known = words.lower()
     return "" if "already known" in known or "already imported" in known or "known transaction" in known else words

@@ -20,6 +20,7 @@ from web3.exceptions import ContractCustomError, ContractLogicError, Transaction
 from bridge.evm.book import Attempt, Outgoing
 from bridge.evm.contract import refusal_of
 from bridge.evm.reading import read_head
+from bridge.evm.rpc import plain_words
 from bridge.evm.transaction import Transaction, sign
 from bridge.leg import LegCode, LegRefused, LegUnavailable
 
@@ -60,6 +61,8 @@ class SenderCounts:
     held_by_cap: int = 0
     """How often a stuck transaction could not be replaced, for the cap leaves no room."""
     reverted: int = 0
+    stranded: int = 0
+    """How many were given up for nonces before theirs that nobody will use: a node had counted wrongly."""
     voided: int = 0
     """How often a lock that the account could not pay any more gave way to an empty transaction of its nonce."""
 
@@ -98,6 +101,11 @@ class Sender:
         self._failures: dict[tuple[Kind, bytes], str] = {}
         self._one_at_a_time = asyncio.Lock()
 
+    @property
+    def out_count(self) -> int:
+        """How many transactions are on their way or not final yet."""
+        return len(self._out)
+
     def is_out(self, kind: Kind, lock: bytes) -> bool:
         """Whether a transaction for this wish is on its way or not final yet."""
         return any(one.kind == kind and one.lock == lock for one in self._out.values())
@@ -128,7 +136,7 @@ class Sender:
                 await self._tend()
 
     async def _send_new(self, call: Call) -> None:
-        gas = await self._nodes.read(lambda web3: self._estimate(web3, call))
+        gas = await self._nodes.read(lambda web3: self._estimate(web3, call), insist=True)
         for _ in range(_NONCE_TRIES_MAX):
             standing = await self._nodes.read(self._standing)
             offer = self._policy.first(standing.base_fee, claim=call.kind == "claim")
@@ -150,12 +158,25 @@ class Sender:
         if not self._out:
             return
         standing = await self._nodes.read(self._standing)
+        self._leave_stranded(standing)
         for nonce in sorted(self._out):
             one = self._out[nonce]
             if nonce < standing.used_final:
                 await self._settle(one)
             elif nonce >= standing.used:
                 await self._push(one, standing)
+
+    def _leave_stranded(self, standing: _Standing) -> None:
+        """Give up what no block can ever take, so that who wishes it sends it anew under a nonce that is next.
+
+        Should a block take one of them after all, the contract refuses the other.
+        """
+        lowest = min(self._out)
+        age = standing.head.number - self._out[lowest].attempts[0].sent_at
+        if max(standing.used, standing.expected_nonce) < lowest and age >= self._policy.stuck_blocks:
+            self.counts.stranded += len(self._out)
+            self._out.clear()
+            self._save()
 
     async def _settle(self, one: Outgoing) -> None:
         """Forget a transaction whose nonce is used for good; remember when it was included in vain.
@@ -210,8 +231,10 @@ class Sender:
         chain_id = self._nodes.identity.chain_id
         transaction = Transaction(chain_id, one.nonce, one.to, one.value, one.data, one.gas, offer, one.dynamic)
         raw = sign(transaction, self._signer)
-        self._out[one.nonce] = one.tried(Attempt(raw, keccak(raw), offer, height))
-        self._save()
+        out = {**self._out, one.nonce: one.tried(Attempt(raw, keccak(raw), offer, height))}
+        # On the disk before it is known here: what is known is sent on by whoever looks after it.
+        self._book.write(tuple(out[nonce] for nonce in sorted(out)))
+        self._out = out
         return await self._nodes.broadcast(raw)
 
     def _save(self) -> None:
@@ -219,7 +242,7 @@ class Sender:
 
     async def _standing(self, web3: Web3Node) -> _Standing:
         account = cast("Any", self.address)
-        head = await read_head(web3, self._finality, self._tick_ns)
+        head = await read_head(web3, self._finality, self._tick_ns, self._nodes.limits)
         used = await web3.eth.get_transaction_count(account, head.number)
         used_final = await web3.eth.get_transaction_count(account, head.final) if self._out else 0
         expected = await web3.eth.get_transaction_count(account, "pending")
@@ -239,7 +262,7 @@ class Sender:
         except (ContractLogicError, ContractCustomError) as error:
             raise LegRefused(*refusal_of(_revert_bytes(error.data))) from error
         except Web3RPCError as error:
-            words = str(error.message)[:200]
+            words = plain_words(error.message)
             if _too_dear(words):
                 raise LegRefused(LegCode.BALANCE, words) from error
             raise
