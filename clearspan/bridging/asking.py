@@ -8,41 +8,56 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bridge.quotes import SIGNED_QUOTE_BYTES, SignedQuote
 from bridge.refusals import BridgeCode, BridgeRefused
+from bridge.terms import LockStamp
+from bridge.travel_route import part_of, split_sheaf
 from clearspan.v1 import bridge_pb2
-from engine.record import Transfer
-from engine.refusals import EncodingError
-from engine.types import NS_PER_S, RECORD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.terms import SwapTerms
     from clearspan.bridging.book import OpenSwap
-    from clearspan.bridging.engine import BridgeEngine
     from clearspan.bridging.peers import Peers
+    from engine.genesis import Genesis
 
-__all__ = ["Asking", "demand_lock_of", "split_quotes"]
+__all__ = ["Answered", "Asking", "demand_lock_of", "split_quotes"]
 
 # Small calls, several at a time: an answer waits for the slowest lock of its own call only.
 _CALLS_IN_FLIGHT_MAX: Final = 8
 _ASKED_AT_ONCE_MAX: Final = 128
 
 
+class Answered(Protocol):
+    """Who hears what providers answer."""
+
+    genesis: Genesis
+
+    def on_accepted(self, swap: OpenSwap, leg: int, record: bytes, premium: bytes = b"") -> None:
+        """Take a provider's lock record of a leg, which was compared with the terms, and its premium onward."""
+        ...
+
+    def on_not_accepted(self, swap: OpenSwap, leg: int, code: int, text: str) -> None:
+        """Take a provider's refusal."""
+        ...
+
+
 class Asking:
     """Questions by provider. Use from one event loop; ``stop`` at the end."""
 
-    def __init__(self, engine: BridgeEngine, peers: Peers) -> None:
+    def __init__(self, engine: Answered, peers: Peers) -> None:
         """Take whose swaps these are and the lines to the others."""
         self._engine, self._peers = engine, peers
         self._waiting: dict[int, deque[tuple[OpenSwap, int]]] = {}
         self._calls: dict[int, set[asyncio.Task[None]]] = {}
+        self._ended = False
 
     async def stop(self) -> None:
         """Give up what is asked now; the journal leads to the same questions again."""
+        self._ended = True
         calls = [call for each in self._calls.values() for call in each]
         for call in calls:
             call.cancel()
@@ -57,7 +72,8 @@ class Asking:
         """Ask soon; what is being asked already is not asked twice at a time."""
         providers: set[int] = set()
         for swap, leg in asks:
-            if swap.asking == leg or not swap.legs[leg - 1].record or not swap.quotes:
+            stands = swap.legs[leg - 1].record or swap.terms.legs[leg - 1].foreign
+            if swap.asking == leg or not stands or not swap.quotes:
                 continue
             swap.asking = leg
             provider = swap.providers[leg - 1]
@@ -75,29 +91,35 @@ class Asking:
 
             def done(task: asyncio.Task[None], calls: set[asyncio.Task[None]] = calls) -> None:
                 calls.discard(task)
-                if not task.cancelled():
+                if not self._ended:
                     self._pump(provider)
 
             call.add_done_callback(done)
 
     async def _call(self, provider: int, part: Sequence[tuple[OpenSwap, int]]) -> None:
-        asked = [self._acceptance(swap, leg) for swap, leg in part]
-        answers = await self._peers.accept(provider, asked)
-        for swap, _ in part:
-            swap.asking = 0
+        try:
+            asked = [self._acceptance(swap, leg) for swap, leg in part]
+            answers = await self._peers.accept(provider, asked)
+        finally:
+            # However the call ends, the machines' next attempt asks again.
+            for swap, _ in part:
+                swap.asking = 0
         for (swap, leg), answer in zip(part, answers or (), strict=False):
             if answer.HasField("refusal"):
                 self._engine.on_not_accepted(swap, leg, answer.refusal.code, answer.refusal.text)
                 continue
             try:
-                demand_lock_of(swap.terms, leg, self._engine.genesis.hash_suite, answer.lock_record, swap.swap)
+                if swap.terms.legs[leg].foreign:
+                    _demand_accepted(answer, leg)
+                else:
+                    demand_lock_of(swap.terms, leg, self._engine.genesis.hash_suite, answer.lock_record, swap.swap)
             except BridgeRefused as error:
                 self._engine.on_not_accepted(swap, leg, int(BridgeCode.PROVIDER_REFUSED), str(error))
             else:
-                self._engine.on_accepted(swap, leg, answer.lock_record)
+                self._engine.on_accepted(swap, leg, answer.lock_record, answer.premium_record)
 
     def _acceptance(self, swap: OpenSwap, leg: int) -> bridge_pb2.Acceptance:
-        before = swap.legs[leg - 1]
+        before, suite = swap.legs[leg - 1], self._engine.genesis.hash_suite
         return bridge_pb2.Acceptance(
             terms=swap.terms.encode(),
             leg=leg,
@@ -105,10 +127,17 @@ class Asking:
             lock_record=before.record,
             shard=before.shard,
             height=before.height,
-            travel_rule=swap.travel_rule,
+            travel_rule=part_of(suite, split_sheaf(swap.travel_rule, len(swap.terms.legs) - 1), leg - 1),
             onward_quotes=swap.quotes[leg:],
-            premium_record=swap.premium if leg == 1 else b"",
+            premium_record=swap.premium if leg == 1 else swap.premiums.get(leg, b""),
         )
+
+
+def _demand_accepted(answer: bridge_pb2.AcceptAnswer, leg: int) -> None:
+    """Demand a plain yes: a lock on a chain has no record, and what stands there is looked at anyway."""
+    if not answer.accepted or answer.lock_record:
+        text = f"the answer for leg {leg}, on a chain, is neither yes nor no"
+        raise BridgeRefused(BridgeCode.LEGS_DO_NOT_MATCH, text, leg=leg)
 
 
 def split_quotes(data: bytes) -> tuple[bytes, ...]:
@@ -121,19 +150,5 @@ def demand_lock_of(terms: SwapTerms, leg: int, suite: int, record: bytes, swap: 
 
     Key, instant and validity are the locker's own; everything else follows from the terms.
     """
-    try:
-        found = Transfer.decode(record)
-    except EncodingError as error:
-        text = f"a lock record of {len(record)} bytes, not {RECORD_BYTES}"
-        raise BridgeRefused(BridgeCode.LEGS_DO_NOT_MATCH, text, leg=leg) from error
-    expected = terms.lock_record(
-        leg,
-        suite,
-        key_id=found.key_id,
-        now_ns=found.expires_at - found.valid_for_s * NS_PER_S,
-        window_s=found.valid_for_s,
-        code=found.code,
-        swap=swap,
-    )
-    if found != expected:
+    if record != terms.lock_bytes(leg, suite, LockStamp.of(record), swap):
         raise BridgeRefused(BridgeCode.LEGS_DO_NOT_MATCH, f"the lock of leg {leg} is not what the terms say", leg=leg)

@@ -8,7 +8,6 @@ unanswered one does to its swap is nothing: locks, reveals and claims never wait
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -36,11 +35,20 @@ if TYPE_CHECKING:
     from bridge.terms import SwapTerms
     from engine.genesis import Genesis
 
-__all__ = ["Beside", "BesideBook", "Due", "Sending", "due_of_payer", "due_of_provider", "premium_in"]
+__all__ = [
+    "Beside",
+    "BesideBook",
+    "Due",
+    "Sending",
+    "beside_id",
+    "due_of_payer",
+    "due_of_provider",
+    "onward_of",
+    "premium_in",
+]
 
 _PREFIX: Final = b"clearspan/beside/1"
 _ROW: Final = struct.Struct("<BBHIIIQ16s16s16s16s")  # when due, number, code, ledger, key id, window, signed at, …
-_PREMIUMS_MAX: Final = 100_000
 _AGAIN_NS: Final = 5 * NS_PER_S
 _CODES: Final = frozenset(ResultCode)
 _log = structlog.get_logger("clearspan.bridging")
@@ -56,6 +64,8 @@ class Due(IntEnum):
     """A fee or a remainder: when the leg was claimed, and that is final."""
     PAID = 3
     """A middleman's premium onward: when he accepts, which he does only when the one that pays for it is final."""
+    RETURNED = 4
+    """A premium whose option is not honoured: when that is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ class Beside:
     def record(self, suite: int) -> bytes:
         """Return the record to send: the same bytes whenever it is asked for, so that a retry is safe."""
         return Transfer(
-            id=record_id(digest(suite, _PREFIX + self.key)),
+            id=beside_id(suite, self.party, self.number),
             debit_account=self.debit,
             credit_account=self.credit,
             amount=self.amount,
@@ -119,6 +129,11 @@ class Beside:
             valid_for_s=self.window_s,
             user_data=self.user_data,
         ).encode()
+
+
+def beside_id(suite: int, party: bytes, number: int) -> int:
+    """Return the transfer id of a party's transfer of a number: with it a premium pays for one swap and no other."""
+    return record_id(digest(suite, _PREFIX + party + bytes([number])))
 
 
 class Sending(NamedTuple):
@@ -162,7 +177,7 @@ def due_of_provider(
     taken = amount + sum(fee.amount for fee in fees)
     demand_fair(quote, terms.legs[leg - 1].amount, taken)
     rows: list[tuple[Due, int, int]] = []
-    onward = _premium_onward(terms, leg, quotes)
+    onward = onward_of(terms, leg, quotes)
     if onward:
         rows.append((Due.PAID, terms.legs[leg].credit_id, onward))
     rows += [(Due.CLAIMED, fee.account, fee.amount) for fee in fees]
@@ -178,11 +193,18 @@ def due_of_provider(
 
 def premium_in(terms: SwapTerms, leg: int, quotes: Sequence[Quote]) -> int:
     """Return the premium that the provider of a leg is paid on the ledger before: its share, and what it pays on."""
-    onward = _premium_onward(terms, leg, quotes)
+    onward = onward_of(terms, leg, quotes)
     return quotes[0].premium_of(terms.legs[leg - 1].amount) + (quotes[0].needs(onward) if onward else 0)
 
 
-def _premium_onward(terms: SwapTerms, leg: int, quotes: Sequence[Quote]) -> int:
+def onward_of(terms: SwapTerms, leg: int, quotes: Sequence[Quote]) -> int:
+    """Return the premium that the provider of a leg pays the next one, for him and all behind him.
+
+    Raises BridgeRefused (legs_do_not_match) for other quotes than one for each leg from this one on.
+    """
+    if len(quotes) != len(terms.legs) - leg:
+        text = f"{len(quotes)} quotes for the {len(terms.legs) - leg} legs from leg {leg} on"
+        raise BridgeRefused(BridgeCode.LEGS_DO_NOT_MATCH, text, leg=leg)
     premium = 0
     for hop in range(len(quotes) - 1, 0, -1):
         quote, principal = quotes[hop], terms.legs[leg + hop - 1].amount
@@ -206,7 +228,6 @@ class BesideBook:
         self._rows: dict[bytes, Beside] = {}
         self._by_party: dict[bytes, list[bytes]] = {}
         self._by_digest: dict[bytes, bytes] = {}
-        self._premiums: OrderedDict[bytes, bool] = OrderedDict()
         self._written: dict[bytes, bytes | None] = {}
         self._sendings: list[Sending] = []
         self._sent_at: dict[bytes, int] = {}
@@ -231,7 +252,7 @@ class BesideBook:
                 window = self._windows[row.ledger]
                 row = replace(row, key_id=self._key_of(row.ledger, row.debit), window_s=window, signed_at=now)
                 self._put(row)
-                self._send(row, now)
+                self._send(row)
             found.append(row.record(self._suite))
         return found
 
@@ -243,17 +264,10 @@ class BesideBook:
             if not self._rows[key].signed_at:
                 self._drop(key)
 
-    def premium(self, record: bytes) -> tuple[bytes, bool]:
-        """Return the digest of a premium that was promised, to be expected, and whether it is known to be final."""
-        found = record_digest(self._suite, self._prefix, record)
-        if len(self._premiums) >= _PREMIUMS_MAX and found not in self._premiums:
-            self._premiums.popitem(last=False)
-        return found, self._premiums.setdefault(found, False)
-
-    def on_final(self, found: bytes, code: int) -> None:
-        """Take a final decision about what may be a premium."""
-        if found in self._premiums and code == ResultCode.CREATED:
-            self._premiums[found] = True
+    def signed(self, party: bytes, number: int) -> Beside | None:
+        """Return a party's transfer of a number where it is signed and unanswered."""
+        row = self._rows.get(party + bytes([number]))
+        return row if row is not None and row.signed_at else None
 
     def on_answer(self, found: bytes, code: int) -> str:
         """Take a ledger's answer; return a sentence for a person where it will not be made, else nothing."""
@@ -262,11 +276,11 @@ class BesideBook:
             return ""
         row = self._rows[key]
         meaning = MEANINGS.get(ResultCode(code)) if code in _CODES else None
-        if meaning is None or (meaning.code_class is CodeClass.OPEN):
-            return ""  # it is sent again
+        if meaning is None or meaning.code_class is CodeClass.OPEN or code == ResultCode.HELD:
+            return ""  # it is sent again; one that is held answers until its supervisors or its clock have decided
         self.notes.append(Note(row.party, row.number, NoteKind.BESIDE, replace(row, code=code).encode()))
         self._drop(key)
-        if code == ResultCode.CREATED or meaning.code_class is not CodeClass.NO:
+        if meaning.code_class not in (CodeClass.NO, CodeClass.ASK):
             return ""
         text = f"{row.amount} to {row.credit:032x} on ledger {row.ledger} was refused: {code_name(code)}"
         _log.warning("beside_refused", party=row.party.hex(), code=code, ledger=row.ledger)
@@ -289,7 +303,7 @@ class BesideBook:
             row = Beside.decode(key, data)
             self._keep(row)
             if row.signed_at:
-                self._send(row, now)
+                self._send(row)
         for party in tuple(self._by_party):
             claimed = claimed_of(party)
             if claimed is not None:
@@ -310,6 +324,13 @@ class BesideBook:
         found, self._sendings = self._sendings, []
         return found
 
+    def left(self, sendings: Iterable[Sending], now: int) -> None:
+        """Take that these have left; only then are they sent again, for before they may not be durable."""
+        for each in sendings:
+            key = self._by_digest.get(each.digest)
+            if key is not None:
+                self._sent_at[key] = now
+
     def _put(self, row: Beside) -> None:
         self._keep(row)
         self._written[row.key] = row.encode()
@@ -319,10 +340,9 @@ class BesideBook:
             self._by_party.setdefault(row.party, []).append(row.key)
         self._rows[row.key] = row
 
-    def _send(self, row: Beside, now: int) -> None:
+    def _send(self, row: Beside) -> None:
         sending = self._sending(row)
         self._by_digest[sending.digest] = row.key
-        self._sent_at[row.key] = now
         self._sendings.append(sending)
 
     def _sending(self, row: Beside) -> Sending:

@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bridge.journal import leg_of, read_finished
 from bridge.ports import EntryKind, Outcome
-from engine.prefix import claim_id, record_digest, refund_id
-from engine.record import NO_BINDING
+from bridge.refusals import BridgeCode, BridgeRefused, bridge_meaning
+from bridge.terms import leg_digest
+from bridge.watcher import SWAPS_MAX
+from engine.codes import code_name
+from engine.hashing import digest
+from engine.prefix import CLAIM_TAG, REFUND_TAG, record_digest
+from engine.record import NO_BINDING, participant_of_account
 from engine.types import RECORD_BYTES, TransferFlag, TransferKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bridge.leg import LockOrder
+    from bridge.leg import LockOrder, LockState
     from bridge.ports import Entry
     from bridge.terms import SwapTerms
 
@@ -32,11 +37,17 @@ ENDED_KEPT_MAX: Final = 20_000
 _LEG_NOTE: Final = struct.Struct("<IQQQ32s160s")
 # Fields of a record (RECORD-1), and those that a derived one has as zeros.
 _ID: Final = slice(0, 16)
-_REFERENCE: Final = slice(64, 80)
-_EXPIRES_UNTIL: Final = slice(96, 112)
-_KEY_VALID: Final = slice(116, 124)
+_ACCOUNTS_AMOUNT: Final = slice(16, 64)
+_USER_DATA: Final = slice(80, 96)
+_NO_EXPIRY_UNTIL: Final = bytes(16)
+_LEDGER: Final = slice(112, 116)
+_NO_KEY_VALID: Final = bytes(8)
+_CODE: Final = slice(124, 126)
 _FLAGS: Final = slice(126, 128)
-_BINDING: Final = slice(128, 160)
+_SM3: Final = int(TransferFlag.HASH_IS_SM3)
+_CLAIM: Final = int(TransferKind.CLAIM).to_bytes(2, "little")
+_CLAIM_SM3: Final = (int(TransferKind.CLAIM) | _SM3).to_bytes(2, "little")
+_REFUND: Final = int(TransferKind.REFUND).to_bytes(2, "little")
 
 
 @unique
@@ -53,6 +64,8 @@ class NoteKind(IntEnum):
     """A transfer beside the locks as it was signed and answered, by its number (``clearspan.bridging.beside``)."""
     TRAVEL_RULE = 5
     """The sealed envelope of a payer's swap, which every provider asks for."""
+    PREMIUM = 6
+    """The record that pays the premium of a leg's provider, as the provider before it has shown it."""
 
 
 @unique
@@ -126,17 +139,33 @@ class OpenSwap:
     outcome: Outcome | None = None
     code: int = 0
     preimage: bytes = b""
-    timeline: list[Moment] = field(default_factory=list)
+    lines: list[Moment | Entry] = field(default_factory=list)
+    """Its timeline as it is kept: entries of the journal become sentences when somebody reads them."""
+    seen: dict[int, LockState] = field(default_factory=dict)
+    """What chains showed last of legs that are not ours, by leg."""
     asking: int = 0
     looked_at: int = 0
     travel_rule: bytes = b""
     premium: bytes = b""
-    """The record that pays the first provider's premium, once it is signed."""
+    """The record with which this party pays the next provider's premium, once it is signed."""
+    premiums: dict[int, bytes] = field(default_factory=dict)
+    """The records that pay the premiums of the providers of later legs, as those before them have shown them."""
+
+    @property
+    def timeline(self) -> list[Moment]:
+        """What happened to it, in the order in which it was noticed."""
+        return [each if isinstance(each, Moment) else moment_of(each) for each in self.lines]
 
     @property
     def is_payer(self) -> bool:
         """Whether it was begun here."""
         return self.own_leg == 0
+
+    @property
+    def own_lock_sent(self) -> bool:
+        """Whether the own leg's lock is on its way, or further."""
+        own = self.legs[self.own_leg]
+        return bool(own.record) or (self.terms.legs[self.own_leg].foreign and own.state != LegState.WAITING)
 
     @property
     def side(self) -> str:
@@ -147,14 +176,17 @@ class OpenSwap:
 class SwapBook:
     """Swaps by party, and legs by the digests of their decisions."""
 
-    def __init__(self, suite: int, prefix: bytes) -> None:
-        """Take the network's hash suite and T(transfer)."""
-        self._suite, self._prefix = suite, prefix
+    def __init__(self, suite: int, prefix: bytes, swaps_max: int = SWAPS_MAX) -> None:
+        """Take the network's hash suite, T(transfer), and how many swaps may run."""
+        self._suite, self._prefix, self._swaps_max = suite, prefix, swaps_max
         self._swaps: dict[bytes, OpenSwap] = {}
         self._ended: OrderedDict[bytes, OpenSwap] = OrderedDict()
         self._digests: dict[bytes, tuple[OpenSwap, int, LegPart]] = {}
         self._by_swap: dict[bytes, bytes] = {}
         self._by_hashlock: dict[bytes, list[OpenSwap]] = {}
+        self._begun: dict[bytes, bytes] = {}
+        self._of_payer: dict[str, int] = {}
+        self._accepted = 0
         self.counts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
 
     def __len__(self) -> int:
@@ -168,10 +200,31 @@ class SwapBook:
         self._swaps[swap.party] = swap
         self._by_swap[swap.swap] = swap.party
         self._by_hashlock.setdefault(swap.terms.hashlock, []).append(swap)
+        if swap.is_payer:
+            self._begun[swap.terms.uetr] = swap.swap
+        else:
+            self._accepted += 1
+            payer = _payer_of(swap.terms)
+            self._of_payer[payer] = self._of_payer.get(payer, 0) + 1
 
     def with_hashlock(self, hashlock: bytes) -> Sequence[OpenSwap]:
         """Return the swaps that run under a hashlock."""
         return self._by_hashlock.get(hashlock, ())
+
+    def begun_under(self, uetr: bytes) -> bytes | None:
+        """Return the swap that runs and was begun here under a UETR."""
+        return self._begun.get(uetr)
+
+    def demand_room(self, terms: SwapTerms, own_leg: int) -> None:
+        """Demand room for one more swap of others; raises BridgeRefused (limits_exceeded).
+
+        A half of all is theirs, so that there is always room for what this participant pays, and a half of that is one
+        payer's, so that there is room for the others: nothing is locked yet when a swap is accepted.
+        """
+        theirs = self._swaps_max // 2
+        full = self._accepted >= theirs or self._of_payer.get(_payer_of(terms), 0) >= theirs // 2
+        if full and leg_digest(self._suite, terms.digest(self._suite), own_leg) not in self._swaps:
+            raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, "so many accepted swaps run, or of this payer")
 
     def get(self, party: bytes) -> OpenSwap | None:
         """Return a swap that runs."""
@@ -191,6 +244,13 @@ class SwapBook:
         swap.outcome, swap.code, swap.ended_at = outcome, code, now
         self.counts[outcome] += 1
         self._swaps.pop(swap.party, None)
+        if swap.is_payer:
+            self._begun.pop(swap.terms.uetr, None)
+        else:
+            self._accepted -= 1
+            left = self._of_payer.pop(_payer_of(swap.terms)) - 1
+            if left:
+                self._of_payer[_payer_of(swap.terms)] = left
         self._ended[swap.party] = swap
         same = [each for each in self._by_hashlock.pop(swap.terms.hashlock, ()) if each is not swap]
         if same:
@@ -248,27 +308,38 @@ class SwapBook:
     # Claims and refunds byte by byte (RECORD-6): as objects they would cost more than everything else here.
 
     def _claim_digest(self, lock: bytes, lock_digest: bytes, preimage: bytes) -> bytes:
-        sm3 = int.from_bytes(lock[_FLAGS], "little") & TransferFlag.HASH_IS_SM3
-        identity = claim_id(self._suite, lock_digest)
-        return self._derived_digest(lock, identity, int(TransferKind.CLAIM) | sm3, preimage)
+        flags = _CLAIM_SM3 if int.from_bytes(lock[_FLAGS], "little") & _SM3 else _CLAIM
+        return self._derived_digest(lock, CLAIM_TAG + lock_digest, flags, preimage)
 
     def _refund_digest(self, lock: bytes, lock_digest: bytes) -> bytes:
-        identity = refund_id(self._suite, lock_digest)
-        return self._derived_digest(lock, identity, int(TransferKind.REFUND), NO_BINDING)
+        return self._derived_digest(lock, REFUND_TAG + lock_digest, _REFUND, NO_BINDING)
 
-    def _derived_digest(self, lock: bytes, identity: int, flags: int, binding: bytes) -> bytes:
-        out = bytearray(lock)
-        out[_ID] = identity.to_bytes(16, "little")
-        out[_REFERENCE] = lock[_ID]
-        out[_EXPIRES_UNTIL] = bytes(16)
-        out[_KEY_VALID] = bytes(8)
-        out[_FLAGS] = flags.to_bytes(2, "little")
-        out[_BINDING] = binding
-        return record_digest(self._suite, self._prefix, bytes(out))
+    def _derived_digest(self, lock: bytes, named_by: bytes, flags: bytes, binding: bytes) -> bytes:
+        suite = self._suite
+        parts = (
+            self._prefix,
+            digest(suite, named_by)[:16],
+            lock[_ACCOUNTS_AMOUNT],
+            lock[_ID],
+            lock[_USER_DATA],
+            _NO_EXPIRY_UNTIL,
+            lock[_LEDGER],
+            _NO_KEY_VALID,
+            lock[_CODE],
+            flags,
+            binding,
+        )
+        return digest(suite, b"".join(parts))
 
     def whose(self, digest: bytes) -> tuple[OpenSwap, int, LegPart] | None:
         """Return the leg that a digest is about."""
         return self._digests.get(digest)
+
+
+def _payer_of(terms: SwapTerms) -> str:
+    """Return who a swap's payer is, for counting: his participant, or his account on a chain."""
+    first = terms.legs[0]
+    return first.debit_account if first.foreign else str(participant_of_account(first.debit_id))
 
 
 _WORDS: Final[dict[EntryKind, tuple[str, str]]] = {
@@ -276,8 +347,8 @@ _WORDS: Final[dict[EntryKind, tuple[str, str]]] = {
     EntryKind.ACCEPTED: ("accepted", "The swap was accepted: this bridge will lock its leg once it is paid for."),
     EntryKind.LOCKING: ("locking", "The own leg is being locked."),
     EntryKind.ASKING: ("asking", "The provider of leg {leg} is asked to lock it."),
-    EntryKind.REVEALING: ("revealing", "All legs stand for good; the secret is shown to the relay."),
-    EntryKind.LEARNED: ("learned", "The secret is out: a final relay block holds it."),
+    EntryKind.REVEALING: ("revealing", "All legs stand for good; the secret is shown."),
+    EntryKind.LEARNED: ("learned", "The secret is out: what is owed can be claimed."),
     EntryKind.CLAIMING: ("claiming", "What is owed to this bridge is being claimed."),
     EntryKind.REFUNDING: ("refunding", "The own lock is being taken back."),
 }
@@ -290,11 +361,19 @@ _ENDS: Final[dict[Outcome, str]] = {
 }
 
 
+def _name_of(code: int) -> str:
+    """Return the name of a number of the bridge's table or the ledger's."""
+    try:
+        return bridge_meaning(code).name
+    except ValueError:
+        return code_name(code)
+
+
 def moment_of(entry: Entry) -> Moment:
     """Return the line of the timeline that an entry of the journal stands for."""
     if entry.kind is EntryKind.FINISHED:
         outcome, code = read_finished(entry.body)
-        why = f" (code {code})" if code else ""
+        why = f" ({_name_of(code)})" if code else ""
         return Moment(entry.at_ns, outcome.name.lower(), _ENDS[outcome] + why)
     what, text = _WORDS[entry.kind]
     return Moment(entry.at_ns, what, text.format(leg=leg_of(entry.body)) if "{leg}" in text else text)

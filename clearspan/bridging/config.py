@@ -15,6 +15,7 @@ from clearspan.settings import Address, Loaded, Port, Section, Settings
 
 __all__ = [
     "BRIDGE",
+    "BridgeChainsSection",
     "BridgeConfig",
     "BridgeDataSection",
     "BridgeKeysSection",
@@ -116,9 +117,20 @@ class BridgeProviderSection(Section, frozen=True):
         str, Meta(min_length=1, description="file of the addresses and keys of all bridges, read again when it changes")
     ] = "bridges.toml"
     corridors: Annotated[str, Meta(min_length=1, description="folder of the corridors' documents")] = "corridors"
+    taker_share_ppm: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="millionths of a ledger's inventory that one taker may be promised")
+    ] = 500_000
     quotes_on_ledger: Annotated[
         bool, Meta(description="let the ledger keep what is left of each quote, and refuse a lock beyond it")
     ] = True
+
+
+class BridgeChainsSection(Section, frozen=True):
+    """Chains that are not ours, on which legs of swaps are served."""
+
+    file: Annotated[
+        str, Meta(description="file of the chains, their contracts, nodes and keys; empty: no chain is served")
+    ] = ""
 
 
 class BridgeScreeningSection(Section, frozen=True):
@@ -132,6 +144,10 @@ class BridgeScreeningSection(Section, frozen=True):
         int,
         Meta(ge=0, le=2**62, description="amount, in minor units of the ledger paid on, whose avoiding is a pattern"),
     ] = 0
+    officers: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
+        Meta(description="digests of the keys of the certificates that may decide cases; none: all of the participant"),
+    ] = ()
 
 
 class BridgeConfig(Section, frozen=True):
@@ -147,6 +163,7 @@ class BridgeConfig(Section, frozen=True):
     keys: BridgeKeysSection = BridgeKeysSection()
     provider: BridgeProviderSection = BridgeProviderSection()
     screening: BridgeScreeningSection = BridgeScreeningSection()
+    chains: BridgeChainsSection = BridgeChainsSection()
     metrics: MetricsSection = MetricsSection(port=9660)
 
 

@@ -1,11 +1,13 @@
 """The corridors that a bridge goes by: those of its folder, and those that final relay blocks announce.
 
 What the relay announced is kept in the folder under `<id>.<version>.<effect height>.json`, so that a restart knows it;
-a file that an operator puts there is taken as his word. What is in effect is a function of the relay height.
+a file that an operator puts there is taken as his word. What is in effect is a function of the relay height. It
+promises that what was announced is in effect although its file cannot be written yet, and says so until it is.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -15,6 +17,7 @@ import structlog
 from bridge.corridor import CorridorBook, decode_document
 from bridge.margins import Margins, SideMargins
 from bridge.refusals import BridgeCode, BridgeRefused
+from engine.data_directory import sync_folder
 from engine.governance import Corridor
 
 if TYPE_CHECKING:
@@ -38,20 +41,40 @@ class Corridors:
         self._folder = folder
         self.book = CorridorBook()
         self.height = 0
+        self._unsaved: list[Corridor] = []
+        self._read: dict[str, tuple[CorridorDocument, Margins]] = {}
         for record in _records(folder):
             self._add(record, "folder")
 
     def take(self, corridors: Iterable[Corridor], height: int) -> None:
         """Take what a final relay block announces, and its height."""
         self.height = max(self.height, height)
-        for corridor in corridors:
-            if self._add(corridor, "relay"):
-                self._folder.mkdir(parents=True, exist_ok=True)
-                path = self._folder / corridor_file(corridor)
-                beside = path.with_suffix(".new")
-                beside.write_bytes(corridor.document)
-                beside.replace(path)
-                _log.info("corridor_announced", id=corridor.id.hex(), version=corridor.version)
+        self._unsaved += [each for each in corridors if self._add(each, "relay")]
+        while self._unsaved:
+            corridor = self._unsaved[0]
+            try:
+                self._save(corridor)
+            except OSError as error:
+                _log.error("corridor_not_saved", id=corridor.id.hex(), version=corridor.version, reason=str(error))
+                break
+            del self._unsaved[0]
+            _log.info("corridor_announced", id=corridor.id.hex(), version=corridor.version)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all that was announced is on the disk: until then a restart must read those blocks again."""
+        return not self._unsaved
+
+    def _save(self, corridor: Corridor) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / corridor_file(corridor)
+        beside = path.with_suffix(".new")
+        with beside.open("wb") as file:
+            file.write(corridor.document)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(self._folder)
 
     def _add(self, corridor: Corridor, source: str) -> bool:
         try:
@@ -76,11 +99,11 @@ class Corridors:
 
         Raises BridgeRefused (corridor_unknown, corridor_not_in_effect).
         """
-        parts = [self.book.in_effect(each.id, self.height).margins_of() for each in terms.corridors]
+        if len(terms.corridors) == 1:
+            return self._margins(self.book.in_effect(terms.corridors[0].id, self.height))
+        parts = [self._margins(self.book.in_effect(each.id, self.height)) for each in terms.corridors]
         if not parts:
             raise BridgeRefused(BridgeCode.CORRIDOR_UNKNOWN, "the terms name no corridor")
-        if len(parts) == 1:
-            return parts[0]
         chains = sorted({chain for each in parts for chain in each.foreign})
         return Margins(
             _longest([each.home for each in parts]),
@@ -89,6 +112,13 @@ class Corridors:
             max(each.failover_ns for each in parts),
             max(each.stall_ns for each in parts),
         )
+
+    def _margins(self, document: CorridorDocument) -> Margins:
+        """Return a document's margins; every swap asks, so what was read of it last is remembered."""
+        known = self._read.get(document.id)
+        if known is None or known[0] is not document:
+            known = self._read[document.id] = document, document.margins_of()
+        return known[1]
 
 
 def read_folder(folder: Path) -> Iterator[tuple[Corridor, CorridorDocument]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from bridge.foreign_asset import FOREIGN_LEDGER_FIRST
 from clearspan.bridging.config import (
     BRIDGE,
     BridgeConfig,
@@ -136,7 +137,7 @@ def note_bridge(network: Network, participant: int, offers: Offers, port: int = 
     entries = {each.participant: each for each in BridgeDirectory(path).entries}
     keys: list[BridgeKey] = []
     if offers.pairs:
-        first = offers.accounts[0]
+        first = next(each for each in offers.accounts if each.ledger < FOREIGN_LEDGER_FIRST)
         domain, _ = network.ledger(str(first.ledger))
         ring = network.load_keys(domain.domain, participant)
         info = ring[ring.index_of(first.key_id)]

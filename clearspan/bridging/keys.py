@@ -35,6 +35,8 @@ class BridgeKeys:
         if not self._rings:
             raise ConfigError("keys.path", f"{folder} holds no folder of a domain", "put the key files there")
         self.offers: Offers | None = None
+        # Every lock asks, and rings do not change while the process lives.
+        self._newest: dict[int, int] = {}
 
     @property
     def domains(self) -> tuple[int, ...]:
@@ -66,12 +68,19 @@ class BridgeKeys:
         named = self.offers.key_of(ledger, account) if self.offers is not None else 0
         if named:
             return named
-        ring = self._rings.get(self.domain_of(ledger))
-        return max((int(info.key_id) for info in ring or () if info.key_id and info.role == Role.ACCOUNT), default=0)
+        newest = self._newest.get(ledger)
+        if newest is None:
+            newest = self._newest[ledger] = self.role_key(self.domain_of(ledger), Role.ACCOUNT)
+        return newest
 
     def any_of(self, role: Role) -> int:
         """Return the id of a key of a role, 0 where there is none."""
         return next((info.key_id for ring in self._rings.values() for info in ring if info.role == role), 0)
+
+    def role_key(self, domain: int, role: Role) -> int:
+        """Return the id of the newest key of a role in a domain, 0 where there is none."""
+        ring = self._rings.get(domain)
+        return max((int(info.key_id) for info in ring or () if info.key_id and info.role == role), default=0)
 
     def sign(self, domain: int, key_id: int, message: bytes) -> bytes:
         """Sign a message with one key, 64 bytes. Raises KeyError."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bridge.foreign_asset import FOREIGN_LEDGER_FIRST
 from clearspan.administration import RingKey, signed_columns
 from clearspan.errors import ClientError
 from clearspan.signer import new_transfer_id
@@ -52,6 +53,8 @@ class LedgerQuotes:
     async def open(self, quote: Quote) -> bool:
         """Have the target ledger keep what is left of a quote; say whether it does."""
         ledger, account = quote.target_ledger, quote.provider_target_account
+        if ledger >= FOREIGN_LEDGER_FIRST:
+            return False  # a chain keeps no quotes: there the desk alone does
         domain = self._keys.domain_of(ledger)
         # A swap that drew in the last moment still locks, for as long as its timelock may be away.
         request = quote_open(

@@ -8,6 +8,7 @@ swap is not known here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 
     from clearspan.client.asynchronous import AsyncClient
     from clearspan.client.decisions import FinalDecision
+    from clearspan.client.results import BatchResult
     from clearspan.signer import Signer
+    from relay.light import LightClient
 
-__all__ = ["LedgerPort", "LockAnswer", "lock_columns"]
+__all__ = ["LedgerPort", "LockAnswer", "light_client_of", "lock_columns", "start_ledgers"]
 
 _RETRY_S: Final = 0.2
+_REACHED_S: Final = 5.0
 # Below this a thread costs more than the signatures.
 _SIGNED_HERE_MAX: Final = 8
 _log = structlog.get_logger("clearspan.bridging")
@@ -131,26 +135,37 @@ class LedgerPort:
             _log.error("locks_not_signed", domain=self.domain, count=len(part), exc_info=error)
             self._sent.difference_update(digest for digest, _ in part)
             return
+        try:
+            result = await self._decided(columns, len(part))
+        finally:
+            # Whatever became of the call: who still waits asks again.
+            self._sent.difference_update(digest for digest, _ in part)
+        if result is not None:
+            codes, firsts = result.codes.tolist(), result.first_codes.tolist()
+            answers = [
+                LockAnswer(digest, code, first) for (digest, _), code, first in zip(part, codes, firsts, strict=True)
+            ]
+            self._answered(self.domain, answers)
+
+    async def _decided(self, columns: BatchColumns, count: int) -> BatchResult | None:
+        """Submit a batch until it is answered; None where nothing of it was decided."""
         while True:
             try:
                 result = await self.client.submit(columns)
-                break
             except Refused as error:
                 # Nothing of the batch was decided; the machines send their locks again, with what is right by then.
                 _log.warning("locks_refused", domain=self.domain, code=error.name, reason=str(error))
-                self._sent.difference_update(digest for digest, _ in part)
-                return
+                return None
             except ClientError as error:
                 self.reached = False
                 _log.warning("node_not_reached", domain=self.domain, reason=str(error))
                 await asyncio.sleep(_RETRY_S)
-        self.reached = True
-        codes, firsts = result.codes.tolist(), result.first_codes.tolist()
-        answers = [
-            LockAnswer(digest, code, first) for (digest, _), code, first in zip(part, codes, firsts, strict=True)
-        ]
-        self._sent.difference_update(digest for digest, _ in part)
-        self._answered(self.domain, answers)
+            except Exception as error:  # noqa: BLE001 - one batch that cannot be sent must not be waited for for ever
+                _log.error("locks_not_sent", domain=self.domain, count=count, exc_info=error)
+                return None
+            else:
+                self.reached = True
+                return result
 
     async def _signed(self, records: Sequence[bytes]) -> BatchColumns:
         if self._signer is None:
@@ -159,6 +174,27 @@ class LedgerPort:
         if len(records) <= _SIGNED_HERE_MAX:
             return self._signer.sign_columns(columns)
         return await asyncio.to_thread(self._signer.sign_columns, columns)
+
+
+async def start_ledgers(
+    ledgers: Sequence[LedgerPort], stack: contextlib.AsyncExitStack, wait_s: float = _REACHED_S
+) -> None:
+    """Begin to watch all nodes; one that cannot be reached by then holds up what touches it and nothing else."""
+    starting = [asyncio.create_task(each.start(), name=f"start-{each.domain}") for each in ledgers]
+    for task in starting:
+        stack.callback(task.cancel)
+    done, _ = await asyncio.wait(starting, timeout=wait_s)
+    for task in done:
+        task.result()
+
+
+async def light_client_of(ledgers: Sequence[LedgerPort]) -> LightClient:
+    """Return a light client from the first node that gives one, those that were reached first. Raises ClientError."""
+    nodes = sorted(ledgers, key=lambda each: not each.reached)
+    for each in nodes[:-1]:
+        with contextlib.suppress(ClientError):
+            return await each.client.light_client()
+    return await nodes[-1].client.light_client()
 
 
 def lock_columns(domain: int, records: Iterable[bytes]) -> BatchColumns:

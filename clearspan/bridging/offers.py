@@ -6,7 +6,7 @@ fraction of minor units as text, since a TOML number would not survive every edi
     format = 1
     [[account]]
     ledger = 156
-    account = "00001389-0000-…"     32 hexadecimal digits, dashes allowed
+    account = "00001389-0000-…"     32 hexadecimal digits, dashes allowed; on a chain 0x and 40, with key_id = 0
     key_id = 17                     the key that signs for it
     inventory = "100000000"         what a provider's desk may promise of it; "0" where it promises nothing
 
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.desk_book import Tier
+from bridge.foreign_asset import account_handle
 from bridge.rates import Rate
 from clearspan.errors import ConfigError
 
@@ -135,12 +136,17 @@ def _rows(place: str, rows: Any, keys: dict[str, type]) -> Iterable[dict[str, An
 
 def _account(place: str, row: dict[str, Any]) -> OfferedAccount:
     try:
-        account, inventory = int(row["account"].replace("-", ""), 16), int(row["inventory"])
+        account, inventory = _account_number(row["account"]), int(row["inventory"])
     except ValueError as error:
         raise ConfigError(place, str(error), "write the account in hexadecimal and the inventory in digits") from error
     if inventory < 0:
         raise ConfigError(f"{place}.inventory", "is negative", "write minor units, 0 for none")
     return OfferedAccount(row["ledger"], account, row["key_id"], inventory)
+
+
+def _account_number(text: str) -> int:
+    """Return an account of ours, or the handle of one on a chain."""
+    return account_handle(text) if text.startswith("0x") else int(text.replace("-", ""), 16)
 
 
 def _pair(place: str, row: dict[str, Any]) -> OfferedPair:

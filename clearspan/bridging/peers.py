@@ -7,6 +7,7 @@ swaps time and nothing else.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,6 +27,8 @@ __all__ = ["ACCEPTANCES_AT_ONCE_MAX", "Peers"]
 ACCEPTANCES_AT_ONCE_MAX: Final = 1_024
 _QUOTE_S: Final = 3.0
 _ACCEPT_S: Final = 10.0
+_REFRESH_S: Final = 1.0
+_WORDS_MAX: Final = 500
 _log = structlog.get_logger("clearspan.bridging")
 
 
@@ -37,6 +40,7 @@ class Peers:
         self.directory = directory
         self._tls = tls
         self._clients: dict[int, BridgeClient] = {}
+        self._refresh_at = 0.0
 
     async def close(self) -> None:
         """Close all connections."""
@@ -47,6 +51,7 @@ class Peers:
         self, request: bridge_pb2.QuoteRequest, providers: Sequence[int]
     ) -> dict[int, bridge_pb2.QuoteReply]:
         """Ask several providers at once; who does not answer in time is left out."""
+        await self._refresh()
         found = await asyncio.gather(*(self._quote(each, request) for each in providers))
         return {provider: reply for provider, reply in zip(providers, found, strict=True) if reply is not None}
 
@@ -54,10 +59,13 @@ class Peers:
         try:
             async with asyncio.timeout(_QUOTE_S):
                 client = await self._client(provider)
-                return await client.quote(request) if client is not None else None
+                reply = await client.quote(request) if client is not None else None
         except (ClientError, TimeoutError) as error:
             _log.info("quote_not_given", provider=provider, reason=str(error))
             return None
+        if reply is not None and reply.HasField("refusal"):
+            _make_plain(reply.refusal)
+        return reply
 
     async def accept(
         self, provider: int, asked: Sequence[bridge_pb2.Acceptance]
@@ -66,20 +74,37 @@ class Peers:
         try:
             async with asyncio.timeout(_ACCEPT_S):
                 client = await self._client(provider)
-                return await client.accept(asked) if client is not None else None
+                answers = await client.accept(asked) if client is not None else None
         except (ClientError, TimeoutError) as error:
             _log.warning("acceptance_not_answered", provider=provider, count=len(asked), reason=str(error))
             return None
+        for answer in answers or ():
+            if answer.HasField("refusal"):
+                _make_plain(answer.refusal)
+        return answers
+
+    async def _refresh(self) -> None:
+        """Read the file again where it has changed, which is looked at once a second: bridges come and move."""
+        now = time.monotonic()
+        if now >= self._refresh_at:
+            self._refresh_at = now + _REFRESH_S
+            await asyncio.to_thread(self.directory.refresh)
 
     async def _client(self, participant: int) -> BridgeClient | None:
-        await asyncio.to_thread(self.directory.refresh) if not self._clients else None
+        await self._refresh()
         target = self.directory.target(participant)
         known = self._clients.get(participant)
         if target is None:
-            await asyncio.to_thread(self.directory.refresh)
             return known
         if known is None or known.target != target:
             if known is not None:
                 await known.close()
             known = self._clients[participant] = BridgeClient(target, self._tls, timeout_s=_ACCEPT_S, patient=True)
         return known
+
+
+def _make_plain(refusal: bridge_pb2.BridgeRefusal) -> None:
+    """Keep of another institution's words what a person may be shown: so many, and none that a terminal obeys."""
+    for name in ("name", "text", "next_step"):
+        words: str = getattr(refusal, name)
+        setattr(refusal, name, "".join(each if each.isprintable() else " " for each in words[:_WORDS_MAX]))

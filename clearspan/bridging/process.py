@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from functools import partial
@@ -18,22 +19,23 @@ import structlog
 import uvloop
 
 from bridge.ports import Timing
+from bridge.refusals import BridgeRefused
 from clearspan.bridging.accepting import Accepting
 from clearspan.bridging.asking import Asking
-from clearspan.bridging.compliance import Compliance, Screening
+from clearspan.bridging.chain_opening import RelayPast, demand_served, open_chains, poll_ns_of
 from clearspan.bridging.corridors import Corridors
 from clearspan.bridging.desk import ProviderDesk
 from clearspan.bridging.directory import BridgeDirectory
 from clearspan.bridging.engine import BridgeEngine
 from clearspan.bridging.keys import BridgeKeys
 from clearspan.bridging.ledger_quotes import LedgerQuotes
-from clearspan.bridging.ledgers import LedgerPort
+from clearspan.bridging.ledgers import LedgerPort, light_client_of, start_ledgers
 from clearspan.bridging.metrics import BridgeMetrics
 from clearspan.bridging.offers import read_offers
 from clearspan.bridging.peers import Peers
 from clearspan.bridging.relay import RelayPort
 from clearspan.bridging.routing import Planner
-from clearspan.bridging.rule_files import BREAKERS_FOLDER, RuleFiles, read_screen
+from clearspan.bridging.rule_opening import open_rules
 from clearspan.bridging.running import RunningBridge
 from clearspan.bridging.service import BridgeServer
 from clearspan.bridging.store import JOURNAL_FOLDER, JournalStore
@@ -49,7 +51,6 @@ from clearspan.validator.addresses import AddressBook
 from engine.data_directory import DataDirectory
 from engine.genesis import Genesis
 from engine.refusals import EncodingError, GenesisRefused
-from engine.types import NS_PER_S, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,7 @@ __all__ = ["BRIDGE_KIND", "BridgeFaulted", "run_bridge"]
 BRIDGE_KIND: Final = "bridge"
 """The kind that a bridge's data directory says it is of."""
 _MS_PER_S: Final = 1_000
+_COLLECT_AFTER: Final = 50_000
 _NS_PER_MS: Final = 1_000_000
 _OFFERS_S: Final = 1.0
 _log = structlog.get_logger("clearspan.bridging")
@@ -114,7 +116,7 @@ async def _run(loaded: LoadedBridge, announce: Callable[[NodeAddress], None], di
         stack.callback(store.close)
         bridge = await _put_together(loaded, genesis, tls, store, stack)
         engine = bridge.engine
-        engine.on_finished = metrics.finished
+        engine.acting.on_finished = metrics.finished
         if die_at:
             engine.at_step = partial(_die, die_at)
         metrics.watch(engine)
@@ -129,9 +131,20 @@ async def _run(loaded: LoadedBridge, announce: Callable[[NodeAddress], None], di
         address = NodeAddress(config.bridge.host, port, figures.port if figures is not None else 0, os.getpid())
         note_address(directory.path, address)
         _log.info("bridge_ready", port=port, metrics_port=address.metrics_port, swaps=len(engine.book))
+        _calm_collector()
         announce(address)
         await _until_ended(engine, stopping)
         _log.info("bridge_stopping", swaps=len(engine.book))
+
+
+def _calm_collector() -> None:
+    """Have cycles looked for seldom, and not among what lives as long as the process.
+
+    Swaps make many objects and no cycles: by its own measure the collector would go through all of them all the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 def _die(die_at: str, stage: str, kind: EntryKind) -> None:
@@ -153,7 +166,13 @@ async def _put_together(
     if config.provider.enabled:
         if not keys.offers.accounts:
             raise ConfigError("provider.offers", f"{offers_path} names no account", "name the desk's accounts")
-        desk = ProviderDesk(genesis, participant, keys, corridors, keys.offers)
+        share = config.provider.taker_share_ppm
+        desk = ProviderDesk(genesis, participant, keys, corridors, keys.offers, taker_share_ppm=share)
+    chains = open_chains(loaded)
+    stack.push_async_callback(chains.stop)
+    past = RelayPast(loaded.resolve(config.data.path), chains, provides=config.provider.enabled)
+    stack.callback(past.close)
+    rules = open_rules(loaded, genesis, keys, corridors)
     retry_ns = config.bridge.retry_ms * _NS_PER_MS
     engine = BridgeEngine(
         genesis,
@@ -162,34 +181,28 @@ async def _put_together(
         corridors=corridors,
         keys=keys,
         desk=desk,
-        compliance=Compliance(genesis, participant, corridors, _screening(loaded, genesis, keys)),
-        timing=Timing(retry_ns=retry_ns),
+        compliance=rules.compliance,
+        timing=Timing(retry_ns=retry_ns, poll_ns=poll_ns_of(chains)),
         swaps_open_max=config.bridge.swaps_open_max,
     )
     peers = Peers(BridgeDirectory(loaded.resolve(config.provider.bridges)), tls)
     stack.push_async_callback(peers.close)
     ledgers = _ledgers(loaded, genesis, tls, engine)
-    relay = _relay(loaded, genesis, tls, engine, ledgers)
+    relay = _relay(loaded, genesis, tls, engine, ledgers=ledgers, past=past)
     asking = Asking(engine, peers)
-    engine.attach(ledgers, relay, asking)
-    fresh = engine.restore_desk()
+    engine.attach(ledgers, relay, asking, chains)
+    engine.restore_desk()
     if desk is not None:
-        desk.post(keys.offers, engine.now(), inventory=fresh)
+        desk.post(keys.offers, engine.now())
     # Watched first, so that what becomes final while the journal is read is not missed.
     for each in ledgers:
         stack.push_async_callback(each.stop)
-    await asyncio.gather(*(each.start() for each in ledgers))
+    await start_ledgers(ledgers, stack)
     engine.compliance.restore(store, engine.now())
-    rules = RuleFiles(
-        genesis,
-        corridors,
-        engine.compliance,
-        notices=loaded.resolve(config.data.path) / BREAKERS_FOLDER,
-        names=loaded.resolve(config.screening.list) if config.screening.list else None,
-        now=engine.now,
-    )
-    rules.look()
+    rules.attach(engine, ledgers)
+    past.teach(engine.watcher, engine.now())
     restored = engine.restore()
+    demand_served(chains, engine.watcher.machines())
     if restored:
         _log.info("swaps_restored", count=restored)
     engine.start()
@@ -197,12 +210,12 @@ async def _put_together(
     stack.push_async_callback(asking.stop)
     relay.start()
     stack.push_async_callback(relay.stop)
-    following = asyncio.create_task(rules.follow(), name="rules")
-    stack.callback(following.cancel)
+    chains.start()
+    await rules.start(stack)
     if desk is not None:
         rates = asyncio.create_task(_follow_offers(offers_path, desk, engine), name="offers")
         stack.callback(rates.cancel)
-    planner = Planner(genesis, participant, corridors, peers)
+    planner = Planner(genesis, participant, corridors, peers, chains.address)
     return RunningBridge(
         genesis,
         participant,
@@ -214,14 +227,8 @@ async def _put_together(
         desk,
         Accepting(engine, desk) if desk is not None else None,
         _ledger_quotes(loaded, genesis, keys, ledgers) if desk is not None else None,
+        rules,
     )
-
-
-def _screening(loaded: LoadedBridge, genesis: Genesis, keys: BridgeKeys) -> Screening:
-    """Read the list that names are screened against, where one is named."""
-    section = loaded.config.screening
-    screen = read_screen(loaded.resolve(section.list), genesis.hash_suite) if section.list else None
-    return Screening(screen, keys.any_of(Role.SCREENING) or 1, section.hold_s * NS_PER_S, section.pattern_threshold)
 
 
 def _ledger_quotes(
@@ -262,19 +269,26 @@ def _ledgers(loaded: LoadedBridge, genesis: Genesis, tls: TlsFiles, engine: Brid
 
 
 def _relay(
-    loaded: LoadedBridge, genesis: Genesis, tls: TlsFiles, engine: BridgeEngine, ledgers: list[LedgerPort]
+    loaded: LoadedBridge,
+    genesis: Genesis,
+    tls: TlsFiles,
+    engine: BridgeEngine,
+    *,
+    ledgers: list[LedgerPort],
+    past: RelayPast,
 ) -> RelayPort:
     relay = loaded.config.relay
 
     async def trust() -> LightClient:
-        return await ledgers[0].client.light_client()
+        return await light_client_of(ledgers)
 
     return RelayPort(
         genesis,
         LineSet(tls, book=AddressBook(loaded.resolve(relay.addresses))),
         trust,
-        engine.on_block,
-        height=engine.store.relay_height,
+        past.listening(engine.on_block),
+        height=past.height(engine.store.relay_height),
+        whole=past.is_whole,
         reconnect_s=relay.reconnect_ms / _MS_PER_S,
         stall_s=relay.stall_ms / _MS_PER_S,
         again_s=relay.reveal_again_ms / _MS_PER_S,
@@ -289,10 +303,10 @@ async def _follow_offers(path: Path, desk: ProviderDesk, engine: BridgeEngine) -
         if stamp and found != stamp:
             try:
                 offers = await asyncio.to_thread(read_offers, path)
-            except ConfigError as error:
+                desk.post(offers, engine.now())
+            except (ConfigError, BridgeRefused) as error:
                 _log.warning("offers_left_out", reason=str(error))
             else:
-                desk.post(offers, engine.now(), inventory=False)
                 engine.keys.offers = offers
                 _log.info("offers_posted", pairs=len(offers.pairs))
         stamp = found

@@ -1,8 +1,8 @@
 """The relay as a bridge uses it: reveals out to every validator, final blocks in from one of them, each verified.
 
-It promises that a preimage that was handed over is offered again until it stands in a final block, and that no block
-counts without a quorum's certificate, checked with the sets that the genesis leads to. A validator that is silent or
-lies is left for another one.
+It promises that a preimage that was handed over is offered again until it stands in a final block or its time is over,
+that every block is told until who hears it has taken it, and that no block counts without a quorum's certificate,
+checked with the sets that the genesis leads to. A validator that is silent or lies is left for another one.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from clearspan.relay_link.errors import BlockForged, LineLost
 from clearspan.relay_link.reader import BlockReader
-from engine.types import RelayRecordType
+from engine.types import NS_PER_S, RelayRecordType
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from clearspan.relay_link.lines import LineSet, ValidatorLine
     from engine.genesis import Genesis
@@ -32,6 +33,8 @@ __all__ = ["FinalBlock", "RelayPort"]
 _REVEALS_AT_ONCE: Final = 1_024
 _REFRESH_S: Final = 1.0
 _BANNED_S: Final = 60.0
+# A relay that is up makes a block in a fraction of this.
+_LAG_NS: Final = 5 * NS_PER_S
 _log = structlog.get_logger("clearspan.bridging")
 
 
@@ -42,6 +45,25 @@ class FinalBlock(NamedTuple):
     time: int
     preimages: tuple[bytes, ...]
     corridors: tuple[Corridor, ...] = ()
+
+
+class _Pace:
+    """How far one validator's blocks lie behind our clock: far behind it must come nearer, or it holds them back."""
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s, self._lag, self._since = stall_s, 0, 0.0
+
+    def holds(self, lag: int, now: float) -> bool:
+        """Take a block that lies so far (ns) behind our clock; ``now`` is the monotonic clock (s)."""
+        if lag <= _LAG_NS or not self._since:
+            self._lag, self._since = lag, now
+            return True
+        if now < self._since + self._stall_s:
+            return True
+        # Half again as fast as time passes is little for blocks that are all there already.
+        is_nearer = self._lag - lag >= int((now - self._since) * NS_PER_S) // 2
+        self._lag, self._since = lag, now
+        return is_nearer
 
 
 class RelayPort:
@@ -55,19 +77,26 @@ class RelayPort:
         tell: Callable[[FinalBlock], None],
         *,
         height: int = 0,
+        whole: bool = False,
         reconnect_s: float = 0.2,
         stall_s: float = 2.0,
         again_s: float = 1.0,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Prepare; ``height`` is the last block that was consumed, 0: begin at what is final now.
+        """Prepare; ``height`` is the last block consumed; 0 begins at what is final now, or ``whole`` at the first.
 
-        ``trust`` gives the light client with the newest set that a proof leads to.
+        ``trust`` gives the light client with the newest set that a proof leads to, ``now`` our clock (ns).
         """
         self._genesis, self._lines, self._trust, self._tell = genesis, lines, trust, tell
         self._reconnect_s, self._stall_s, self._again_s = reconnect_s, stall_s, again_s
-        self.height, self.time = height, 0
+        self.height, self.time, self._whole = height, 0, whole
         self.following = ""
+        self._now = now
         self._wanted: dict[bytes, float] = {}
+        self._until: dict[bytes, int] = {}
+        self._untold: FinalBlock | None = None
+        self._owed: dict[str, dict[bytes, None]] = {}
+        self._offering: dict[str, asyncio.Task[None]] = {}
         self._fresh = asyncio.Event()
         self._reader: BlockReader | None = None
         self._banned: dict[str, float] = {}
@@ -81,9 +110,10 @@ class RelayPort:
 
     async def stop(self) -> None:
         """End; what was not seen in a final block is the journal's to offer again."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._offering.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._lines.close()
 
     @property
@@ -91,10 +121,14 @@ class RelayPort:
         """How many preimages were handed over and stand in no final block that was seen."""
         return len(self._wanted)
 
-    def reveal(self, preimages: Iterable[bytes]) -> None:
-        """Offer these until they stand in a final block; one that waits already waits on."""
-        for preimage in preimages:
+    def reveal(self, until: Mapping[bytes, int]) -> None:
+        """Offer these until they stand in a final block, or until the timelock (ns) of the legs that they claim here.
+
+        From then on a secret can take nothing on a ledger of ours, and still what a foreign chain holds: it is kept.
+        """
+        for preimage, timelock in until.items():
             self._wanted.setdefault(preimage, 0.0)
+            self._until[preimage] = timelock
         self._fresh.set()
 
     # Reveals out.
@@ -108,24 +142,49 @@ class RelayPort:
             except TimeoutError:
                 pass
             self._fresh.clear()
+            self._forget_late()
             now = time.monotonic()
             due = [preimage for preimage, at in self._wanted.items() if at <= now]
-            for start in range(0, len(due), _REVEALS_AT_ONCE):
-                part = due[start : start + _REVEALS_AT_ONCE]
-                for preimage in part:
-                    self._wanted[preimage] = now + self._again_s
-                await asyncio.gather(*(self._offer_to(line, part) for line in self._lines.lines))
+            for preimage in due:
+                self._wanted[preimage] = now + self._again_s
+            # Each validator at its own pace: one that is slow or gone holds up none of the others.
+            for line in self._lines.lines if due else ():
+                owed = self._owed.setdefault(line.name, {})
+                owed.update(dict.fromkeys(due))
+                if line.name not in self._offering:
+                    self._offering[line.name] = asyncio.create_task(self._offer_to(line, owed))
 
-    async def _offer_to(self, line: ValidatorLine, preimages: list[bytes]) -> None:
-        """Hand preimages to one validator; which of them it refuses is told, and they are offered again later."""
+    def _forget_late(self) -> None:
+        """Offer no more what comes too late, by the relay's clock or ours."""
+        now = max(self.time, self._now())
+        for preimage in [each for each, timelock in self._until.items() if timelock <= now]:
+            self._forget(preimage)
+
+    def _forget(self, preimage: bytes) -> None:
+        self._wanted.pop(preimage, None)
+        self._until.pop(preimage, None)
+
+    async def _offer_to(self, line: ValidatorLine, owed: dict[bytes, None]) -> None:
+        """Hand one validator what is owed to it; what it refuses is told, and what is lost is offered again later."""
         try:
-            answers = await line.reveal(preimages)
+            while owed:
+                part = list(islice(owed, _REVEALS_AT_ONCE))
+                for each in part:
+                    del owed[each]
+                # What was waited for too long may have come to its block, or too late, in the meantime.
+                self._forget_late()
+                part = [each for each in part if each in self._wanted]
+                answers = await line.reveal(part) if part else []
+                refused = {reason for reason in answers if reason}
+                if refused:
+                    _log.warning("reveals_refused", validator=line.name, reasons=sorted(refused))
         except LineLost as error:
             _log.debug("reveals_not_taken", validator=line.name, reason=error.reason)
-            return
-        refused = {reason for reason in answers if reason}
-        if refused:
-            _log.warning("reveals_refused", validator=line.name, reasons=sorted(refused))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others are offered to, and it again
+            _log.error("reveals_not_offered", validator=line.name, error=type(error).__name__, exc_info=error)
+        finally:
+            owed.clear()
+            del self._offering[line.name]
 
     # Final blocks in.
 
@@ -153,26 +212,40 @@ class RelayPort:
             await asyncio.sleep(self._reconnect_s / max(1, len(lines)))
 
     async def _follow_one(self, line: ValidatorLine) -> None:
+        self._tell_untold()
         if self._reader is None:
             # Before the first block of this life: sets as far as proofs lead, and the height that is due.
-            height = self.height or max(0, (await line.status()).final_height - 1)
+            newest = 0 if self._whole else max(0, (await line.status()).final_height - 1)
+            height = self.height or newest
             self._reader = BlockReader(self._genesis, (), await self._trust(), height)
-        reader = self._reader
+        reader, pace = self._reader, _Pace(self._stall_s)
         blocks = line.blocks(reader.height + 1, follow=True, stall_s=self._stall_s)
         async with aclosing(blocks) as stream:  # type: ignore[type-var]
             async for found in stream:
                 self.following = line.name
                 self._take(reader.take(found.block, found.certificate, found.statements).block)
+                if not pace.holds(self._now() - self.time, time.monotonic()):
+                    raise LineLost(line.name, "blocks come more slowly than they are made")
 
     def _take(self, block: RelayBlock) -> None:
         preimages = tuple(record.payload for record in block.records if record.type is RelayRecordType.REVEAL)
         for preimage in preimages:
-            self._wanted.pop(preimage, None)
+            self._forget(preimage)
         self.height, self.time = block.header.height, block.header.time
         corridors = tuple(each.corridor() for each in block.records if each.type is RelayRecordType.CORRIDOR)
-        self._tell(FinalBlock(self.height, self.time, preimages, corridors))
+        self._untold = FinalBlock(self.height, self.time, preimages, corridors)
+        self._tell_untold()
+
+    def _tell_untold(self) -> None:
+        """Tell the newest block; where that fails it is told again before the next one: none may be left out."""
+        if self._untold is not None:
+            self._tell(self._untold)
+            self._untold = None
 
     async def _refresh(self) -> None:
         while True:
-            await self._lines.refresh()
+            try:
+                await self._lines.refresh()
+            except Exception as error:  # noqa: BLE001 - the addresses that are known are as good as before
+                _log.error("addresses_not_read", error=type(error).__name__, exc_info=error)
             await asyncio.sleep(_REFRESH_S)

@@ -6,34 +6,38 @@ terms say exactly what the plan says. It locks nothing.
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from bridge.fees import fee_total
+from bridge.foreign_asset import FOREIGN_LEDGER_FIRST
 from bridge.leg import HashFunction
 from bridge.quotes import SignedQuote
 from bridge.refusals import BridgeCode, BridgeRefused
-from bridge.routes import HOPS_MAX, Offer, RouteRequest, find_route, plan_path
-from bridge.terms import SALT_BYTES, CorridorRef, LegTerms, SwapTerms, account_text, seal_terms
+from bridge.routes import HOPS_MAX, Offer, RouteRequest, find_route
+from clearspan.bridging.foreign_terms import plan_swap
+from clearspan.bridging.sealing import Sealed, Sealing
 from clearspan.v1 import bridge_pb2
 from engine.refusals import EncodingError
-from engine.types import NS_PER_S, ZERO_HASH
+from engine.types import ZERO_HASH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bridge.routes import Plan
+    from bridge.travel_route import PaymentParties
     from clearspan.bridging.corridors import Corridors
     from clearspan.bridging.peers import Peers
     from engine.genesis import Genesis
     from engine.parties import Key
 
-__all__ = ["Order", "Planner", "Sealed"]
+__all__ = ["Order", "Planner", "Said"]
 
 _VERIFIED_KEPT_MAX: Final = 10_000
 _VERSION: Final = 1
+_SAID_SHOWN: Final = 4
+_ROOM_SHARE: Final = 1_000
+"""Where premiums are passed on, quotes are asked for a thousandth more: parts rounded up need more than their sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +53,38 @@ class Order:
     lock_s: int = 0
     hash_function: HashFunction = HashFunction.SHA256
     travel_rule_hash: bytes = ZERO_HASH
+    """Of envelopes that were sealed elsewhere; those of ``parties`` are sealed here."""
+    chain_account: str = ""
+    """Who is paid on a chain, as the chain writes it; empty where the swap does not end on one."""
+    parties: PaymentParties | None = None
+
+    def papers(self, suite: int) -> bytes:
+        """Return 32 bytes that name its travel-rule data for good, however often they are sealed."""
+        return self.travel_rule_hash if self.parties is None else self.parties.digest(suite)
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
-    """A swap that may begin: its terms, the salt of its secret, the plan that it follows."""
+class Said:
+    """Why a provider gave no quote that holds; ``code`` is a number of the bridge's refusals, 0: it did not answer."""
 
-    terms: SwapTerms
-    salt: bytes
-    plan: Plan
-    providers: tuple[int, ...]
+    provider: int
+    code: int
+    text: str
 
 
 class Planner:
     """Plans for one payer."""
 
-    def __init__(self, genesis: Genesis, participant: int, corridors: Corridors, peers: Peers) -> None:
-        """Take whose plans these are and what they stand on."""
+    def __init__(
+        self,
+        genesis: Genesis,
+        participant: int,
+        corridors: Corridors,
+        peers: Peers,
+        own_account: Callable[[str], str] = str,
+    ) -> None:
+        """Take whose plans these are and what they stand on; ``own_account`` gives our account on a chain."""
+        self._own_account = own_account
         self._genesis, self._participant = genesis, participant
         self._corridors, self._peers = corridors, peers
         self._verified: dict[bytes, SignedQuote] = {}
@@ -101,42 +120,13 @@ class Planner:
         self._verified[data] = signed
         return signed
 
+    def sealing(self, now: int) -> Sealing:
+        """Return what makes terms of the orders of one call, all at this instant."""
+        return Sealing(self._genesis, self._participant, self.offer_of, self._own_account, now)
+
     def seal(self, order: Order, now: int) -> Sealed:
-        """Return what begins a swap. Raises BridgeRefused, with nothing done."""
-        if not order.quotes:
-            raise BridgeRefused(BridgeCode.NO_ROUTE, "an order needs the quotes that it stands on")
-        offers = [self.offer_of(each, now) for each in order.quotes]
-        lock_s = order.lock_s or min(offer.quote.lock_s for offer in offers)
-        request = self._request(order, offers[0].quote.source_ledger, offers[-1].quote.target_ledger, lock_s, now)
-        for offer in offers:
-            _demand_usable(offer, request)
-        plan = plan_path(offers, request)
-        user_data = (uuid.UUID(bytes=order.uetr).int, *(leg.quote_id for leg in plan.legs[1:]))
-        timelock = now + lock_s * NS_PER_S
-        legs = tuple(
-            LegTerms(
-                leg.ledger,
-                account_text(leg.debit_account),
-                account_text(leg.credit_account),
-                leg.amount,
-                timelock,
-                data,
-            )
-            for leg, data in zip(plan.legs, user_data, strict=True)
-        )
-        draft = SwapTerms(
-            uetr=order.uetr,
-            network=self._genesis.hash,
-            legs=legs,
-            hash_function=order.hash_function,
-            hashlock=ZERO_HASH,
-            created_at=now,
-            travel_rule_hash=order.travel_rule_hash,
-            corridors=tuple(CorridorRef(offer.document.id_bytes, offer.document.version) for offer in offers),
-        )
-        salt = secrets.token_bytes(SALT_BYTES)
-        terms, _ = seal_terms(draft, salt, self._genesis.hash_suite)
-        return Sealed(terms, salt, plan, tuple(offer.quote.provider for offer in offers))
+        """Return what begins one swap. Raises BridgeRefused, with nothing done."""
+        return self.sealing(now).seal(order)
 
     async def find(
         self,
@@ -159,23 +149,48 @@ class Planner:
         )
         asked = tuple(each for each in known if not providers or each in providers)
         search = _Search(self, asked, wanted.lock_s, now, is_target=wanted.is_target)
-        hops = hops_max or HOPS_MAX
+        hops = 1 if max(source_ledger, target_ledger) >= FOREIGN_LEDGER_FIRST else hops_max or HOPS_MAX
         if wanted.is_target:
             await search.go(target_ledger, source_ledger, wanted.amount, hops)
         else:
             await search.go(source_ledger, target_ledger, wanted.amount, hops)
         request = self._request(wanted, source_ledger, target_ledger, wanted.lock_s, now)
-        plan = find_route((offer for offer, _ in search.offers.values()), replace(request, hops_max=hops))
+        try:
+            plan = find_route((offer for offer, _ in search.offers.values()), replace(request, hops_max=hops))
+            plan = plan_swap(plan.offers, request)
+        except BridgeRefused as error:
+            raise self._why(error, (source_ledger, target_ledger), search.said) from error
         return plan, tuple(search.offers[quote_id][1] for quote_id in plan.quote_ids)
 
-    async def quotes(self, request: bridge_pb2.QuoteRequest, providers: Sequence[int], now: int) -> dict[bytes, Offer]:
-        """Ask providers for quotes and return those that hold, by their bytes."""
+    async def quotes(
+        self, request: bridge_pb2.QuoteRequest, providers: Sequence[int], now: int, said: list[Said]
+    ) -> dict[bytes, Offer]:
+        """Ask providers for quotes and return those that hold, by their bytes; ``said`` gets why others gave none."""
         found: dict[bytes, Offer] = {}
-        for reply in (await self._peers.quotes(request, providers)).values():
+        replies = await self._peers.quotes(request, providers)
+        said += [Said(each, 0, "does not answer") for each in providers if each not in replies]
+        for provider, reply in replies.items():
             if reply.signed_quote:
-                with contextlib.suppress(BridgeRefused):
+                try:
                     found[reply.signed_quote] = self.offer_of(reply.signed_quote, now)
+                except BridgeRefused as error:
+                    said.append(Said(provider, int(error.code), error.text))
+            elif reply.refusal.code:
+                said.append(Said(provider, reply.refusal.code, reply.refusal.text))
         return found
+
+    def _why(self, error: BridgeRefused, pair: tuple[int, int], said: Sequence[Said]) -> BridgeRefused:
+        """Return what keeps a payment from its way: the one reason that all providers give, or every reason."""
+        if error.code is not BridgeCode.NO_ROUTE:
+            return error
+        if not self.neighbours(pair[0], backward=False):
+            return BridgeRefused(BridgeCode.CORRIDOR_UNKNOWN, f"none in effect leads from ledger {pair[0]}")
+        reasons = [each for each in dict.fromkeys(said) if each.code != BridgeCode.NO_ROUTE]
+        codes = {each.code for each in reasons}
+        if len(codes) == 1 and (only := codes.pop()) in set(BridgeCode):
+            return BridgeRefused(BridgeCode(only), reasons[0].text)
+        told = "; ".join(f"provider {each.provider}: {each.text}" for each in reasons[:_SAID_SHOWN])
+        return BridgeRefused(error.code, f"{error.text}; {told}" if told else error.text)
 
     def neighbours(self, ledger: int, *, backward: bool) -> list[int]:
         """Return the ledgers to which corridors lead from one, or backward from which they lead there."""
@@ -205,21 +220,28 @@ class _Search:
 
     def __init__(self, planner: Planner, providers: Sequence[int], lock_s: int, now: int, *, is_target: bool) -> None:
         self.offers: dict[int, tuple[Offer, bytes]] = {}
+        self.said: list[Said] = []
         self._planner, self._providers = planner, providers
         self._lock_s, self._now, self._is_target = lock_s, now, is_target
 
     async def go(self, start: int, end: int, amount: int, hops: int) -> None:
         """Walk from a ledger to another."""
-        amounts = {start: amount}
+        amounts, premiums = {start: amount}, dict[int, int]()
         done = {end}
         for _ in range(hops):
             for ledger in [each for each in amounts if each not in done]:
                 done.add(ledger)
                 for onward in self._planner.neighbours(ledger, backward=self._is_target):
-                    for offer in await self._ask(ledger, onward, amounts[ledger]):
+                    # Asked backward, the quote before has to deliver fees and premium of the one behind it too.
+                    premium = premiums.get(ledger, 0)
+                    room = premium and premium + (amounts[ledger] + premium) // _ROOM_SHARE + 1
+                    for offer in await self._ask(ledger, onward, amounts[ledger] + room):
                         quote = offer.quote
                         if self._is_target:
-                            passed = quote.needs(amounts[ledger])
+                            principal = quote.needs(amounts[ledger])
+                            passed = principal + fee_total(offer.document.fees, principal)
+                            owed = quote.premium_of(principal) + quote.needs(premium)
+                            premiums[onward] = max(premiums.get(onward, 0), owed)
                         else:
                             passed = quote.delivers(min(amounts[ledger], quote.total_amount))
                         amounts[onward] = max(amounts.get(onward, 0), passed)
@@ -234,20 +256,7 @@ class _Search:
             exact=bridge_pb2.EXACT_RECEIVE if self._is_target else bridge_pb2.EXACT_SEND,
             lock_s=self._lock_s,
         )
-        found = await self._planner.quotes(request, self._providers, self._now)
+        found = await self._planner.quotes(request, self._providers, self._now, self.said)
         for data, offer in found.items():
             self.offers[offer.quote.id] = offer, data
         return list(found.values())
-
-
-def _demand_usable(offer: Offer, request: RouteRequest) -> None:
-    """Demand what a route would have left out. Raises BridgeRefused."""
-    quote = offer.quote
-    if quote.taker not in (0, request.payer):
-        raise BridgeRefused(BridgeCode.QUOTE_NOT_FOR_TAKER, f"quote {quote.id:032x} is for participant {quote.taker}")
-    if not quote.allows(request.hash_function):
-        raise BridgeRefused(BridgeCode.HASH_FUNCTION_UNSUPPORTED, f"quote {quote.id:032x}")
-    if request.lock_s > quote.lock_s:
-        raise BridgeRefused(
-            BridgeCode.SWAP_TOO_SHORT, f"quote {quote.id:032x} grants {quote.lock_s} s, {request.lock_s} s are asked"
-        )

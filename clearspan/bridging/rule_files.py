@@ -1,41 +1,48 @@
 """Breakers of corridors and the list of names, from files that are read again when they change.
 
-It promises that a notice counts only under two keys that the genesis of one of its corridor's domains names, that one
-which counted once stays known for the life of the process, and that a broken file leaves what was known in force.
+It promises that a file of a breaker is believed as little as any other messenger (``clearspan.bridging.breaker_desk``),
+is looked at again until its ledger's decision is final, and that a broken file leaves what was known in force.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import struct
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bridge.corridor_breakers import SIGNED_NOTICE_BYTES, SignedNotice
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.screening import Screen, decode_list
 from clearspan.errors import ConfigError
-from engine.genesis import padded_key
-from engine.parties import Key
-from engine.refusals import EncodingError
+from clearspan.kept_file import file_stamp
+from engine.types import ADMIN_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from clearspan.bridging.compliance import Compliance
-    from clearspan.bridging.corridors import Corridors
-    from engine.genesis import Genesis
+    from clearspan.bridging.breaker_desk import BreakerDesk
 
-__all__ = ["BREAKERS_FOLDER", "RuleFiles", "read_screen"]
+__all__ = ["BREAKERS_FOLDER", "BREAKER_FILE_BYTES", "RuleFiles", "breaker_file", "read_screen"]
 
 BREAKERS_FOLDER: Final = "breakers"
-"""Where a bridge's data directory keeps signed notices, 208 bytes each, under any name."""
+"""Where a bridge's data directory takes files of breakers, under any name."""
+_HEAD: Final = struct.Struct("<IIQ")  # domain, zero, height
+BREAKER_FILE_BYTES: Final = _HEAD.size + ADMIN_BYTES
 LIST_BYTES_MAX: Final = 256 << 20
-NOTICES_MAX: Final = 10_000
+FILES_MAX: Final = 10_000
 _PAUSE_S: Final = 0.5
+_AGAIN_S: Final = 5.0
+"""A decision that is not final yet, or of a corridor that is not known, is asked for again after this."""
+_LATER: Final = (BridgeCode.CORRIDOR_UNKNOWN, BridgeCode.CORRIDOR_NOT_IN_EFFECT, BridgeCode.BREAKER_UNPROVED)
 _log = structlog.get_logger("clearspan.bridging")
+
+
+def breaker_file(domain: int, height: int, body: bytes) -> bytes:
+    """Return the bytes of a file that carries a request which a domain decided in a block of its first shard."""
+    return _HEAD.pack(domain, 0, height) + body
 
 
 def read_screen(path: Path, suite: int) -> Screen:
@@ -53,120 +60,79 @@ def read_screen(path: Path, suite: int) -> Screen:
 
 
 class RuleFiles:
-    """One bridge's folder of notices and its list; ``look`` once before anything begins, then ``follow``."""
+    """One bridge's folder of breakers and its list; ``look`` once before calls are taken, then ``follow``."""
 
     def __init__(
-        self,
-        genesis: Genesis,
-        corridors: Corridors,
-        compliance: Compliance,
-        *,
-        notices: Path,
-        names: Path | None,
-        now: Callable[[], int],
+        self, desk: BreakerDesk, use: Callable[[Screen], None], *, folder: Path, names: Path | None, suite: int
     ) -> None:
-        """Take the files; the list was read before (``read_screen``)."""
-        self._genesis, self._corridors, self._compliance = genesis, corridors, compliance
-        self._notices, self._names, self._now = notices, names, now
+        """Take who is given breakers, who a newer list (None: there is none), and the network's hash suite."""
+        self._desk, self._use, self._suite = desk, use, suite
+        self._folder, self._names = folder, names
         self._stamps: dict[str, tuple[int, int]] = {}
-        self._list_stamp = _stamp(names) if names is not None else (0, 0)
+        self._later: dict[str, float] = {}
+        self._list_stamp = file_stamp(names) if names is not None else (0, 0)
 
     async def follow(self) -> None:
-        """Look again and again."""
+        """Look at the folder again and again."""
         while True:
             await asyncio.sleep(_PAUSE_S)
-            changed = await asyncio.to_thread(self._changed_notices)
-            self._take(changed)
-            await self._follow_list()
+            await self.look()
 
-    def look(self) -> int:
-        """Take the notices that are new or changed; return how many count now that did not."""
-        return self._take(self._changed_notices())
+    async def follow_names(self) -> None:
+        """Look at the list again and again: apart, so that a node which does not answer keeps no list back."""
+        while True:
+            await asyncio.sleep(_PAUSE_S)
+            await self.follow_list()
 
-    def _changed_notices(self) -> list[tuple[str, tuple[int, int], bytes]]:
+    async def look(self) -> int:
+        """Take the files that are new, changed or left for later; return how many breakers count now that did not."""
+        count = 0
+        for name, stamp, data in await asyncio.to_thread(self._changed):
+            reason, later = "another length than 176 bytes", False
+            if len(data) == BREAKER_FILE_BYTES:
+                domain, _, height = _HEAD.unpack(data[: _HEAD.size])
+                try:
+                    _, fresh = await self._desk.take(domain, height, data[_HEAD.size :], wait_s=0.0)
+                except BridgeRefused as error:
+                    reason, later = str(error), error.code in _LATER
+                else:
+                    count += fresh
+                    reason = ""
+            if reason and name not in self._later:
+                _log.warning("breaker_left_out", file=name, reason=reason)
+            if later:
+                self._later[name] = time.monotonic() + _AGAIN_S
+            else:
+                self._later.pop(name, None)
+                self._stamps[name] = stamp
+        return count
+
+    def _changed(self) -> list[tuple[str, tuple[int, int], bytes]]:
         found = []
-        paths = sorted(self._notices.iterdir())[:NOTICES_MAX] if self._notices.is_dir() else []
+        paths = sorted(self._folder.iterdir())[:FILES_MAX] if self._folder.is_dir() else []
+        now = time.monotonic()
         for path in paths:
-            stamp = _stamp(path)
-            if path.is_file() and self._stamps.get(path.name) != stamp:
+            stamp = file_stamp(path)
+            if path.is_file() and self._stamps.get(path.name) != stamp and self._later.get(path.name, 0.0) <= now:
                 try:
                     with path.open("rb") as file:
-                        found.append((path.name, stamp, file.read(SIGNED_NOTICE_BYTES + 1)))
+                        found.append((path.name, stamp, file.read(BREAKER_FILE_BYTES + 1)))
                 except OSError as error:
                     _log.warning("breaker_left_out", file=path.name, reason=error.strerror)
         return found
 
-    def _take(self, notices: list[tuple[str, tuple[int, int], bytes]]) -> int:
-        count = 0
-        for name, stamp, data in notices:
-            try:
-                signed = SignedNotice.decode(data)
-                self._verify(signed)
-                taken = self._compliance.breakers.apply(signed.notice)
-            except BridgeRefused as error:
-                _log.warning("breaker_left_out", file=name, reason=str(error))
-                # A corridor may become known later: such a notice is looked at again.
-                if error.code is not BridgeCode.CORRIDOR_UNKNOWN:
-                    self._stamps[name] = stamp
-                continue
-            except EncodingError as error:
-                _log.warning("breaker_left_out", file=name, reason=str(error))
-                self._stamps[name] = stamp
-                continue
-            self._stamps[name] = stamp
-            if taken:
-                count += 1
-                grade = signed.notice.grade.name.lower() if signed.notice.grade is not None else "clear"
-                _log.warning("breaker_taken", corridor=signed.notice.corridor_id.hex(), grade=grade)
-        return count
-
-    def _verify(self, signed: SignedNotice) -> None:
-        """Demand both keys in one registry: of the domain that is paid on, or the one that is paid out on."""
-        known = self._corridors.book.in_effect(signed.notice.corridor_id, _ANY_HEIGHT)
-        refused: BridgeRefused | None = None
-        for ledger in (known.source_ledger, known.target_ledger):
-            try:
-                signed.verify(
-                    self._genesis.hash_suite, self._genesis.hash, partial(_key_of, self._genesis, ledger), self._now()
-                )
-            except BridgeRefused as error:
-                refused = error
-            else:
-                return
-        assert refused is not None
-        raise refused
-
-    async def _follow_list(self) -> None:
+    async def follow_list(self) -> None:
+        """Take the list again where its file has changed; a broken one leaves what is in force."""
         if self._names is None:
             return
-        stamp = await asyncio.to_thread(_stamp, self._names)
+        stamp = await asyncio.to_thread(file_stamp, self._names)
         if stamp == self._list_stamp:
             return
         self._list_stamp = stamp
         try:
-            screen = await asyncio.to_thread(read_screen, self._names, self._genesis.hash_suite)
+            screen = await asyncio.to_thread(read_screen, self._names, self._suite)
         except ConfigError as error:
             _log.warning("list_left_out", reason=str(error))
             return
-        self._compliance.use(screen)
+        self._use(screen)
         _log.info("list_taken", version=screen.version)
-
-
-_ANY_HEIGHT: Final = 2**63
-
-
-def _key_of(genesis: Genesis, ledger: int, key_id: int) -> Key | None:
-    """Return a key of the genesis: the keys of a domain have the ids 1, 2, … in their order."""
-    for domain in genesis.domains:
-        if any(each.ledger == ledger for each in domain.ledgers) and 1 <= key_id <= len(domain.keys):
-            key = domain.keys[key_id - 1]
-            return Key(key_id, key.participant, key.role, key.suite, key_id, 0, padded_key(key.public_key))
-    return None
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size

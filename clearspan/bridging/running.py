@@ -8,24 +8,30 @@ from typing import TYPE_CHECKING
 
 from bridge.ports import Outcome
 from bridge.refusals import BridgeCode, BridgeRefused
+from clearspan.bridging.beginning import Beginning
+from clearspan.bridging.people_views import alarm_view, breaker_view
 from clearspan.v1 import bridge_pb2
+from engine.types import U128_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from clearspan.bridging.accepting import Accepting
     from clearspan.bridging.book import OpenSwap
+    from clearspan.bridging.chains import ChainStanding
     from clearspan.bridging.desk import ProviderDesk
     from clearspan.bridging.engine import BridgeEngine
     from clearspan.bridging.ledger_quotes import LedgerQuotes
     from clearspan.bridging.ledgers import LedgerPort
     from clearspan.bridging.relay import RelayPort
     from clearspan.bridging.routing import Order, Planner
+    from clearspan.bridging.rule_opening import Rules
     from engine.genesis import Genesis
 
 __all__ = ["RunningBridge"]
 
 _NS_PER_MS = 1_000_000
+_ALARMS_SHOWN_MAX = 100
 
 
 @dataclass(slots=True)
@@ -42,26 +48,16 @@ class RunningBridge:
     desk: ProviderDesk | None = None
     accepting: Accepting | None = None
     ledger_quotes: LedgerQuotes | None = None
+    rules: Rules | None = None
     started_ns: int = field(default_factory=time.monotonic_ns)
 
     def begin(self, order: Order, travel_rule: bytes = b"", names: tuple[str, str] = ("", "")) -> OpenSwap:
-        """Plan an order, ask the rules and begin its swap; ``names`` are payer's and payee's, where they are given.
+        """Begin one order, as `beginning` does those of a call. Raises BridgeRefused with nothing done."""
+        return self.beginning((order.uetr,)).begin(order, travel_rule, names)
 
-        Raises BridgeRefused with nothing locked and no limit drawn; screening_hold with the case that it became.
-        """
-        now = self.engine.now()
-        sealed = self.planner.seal(order, now)
-        compliance = self.engine.compliance
-        clearance = compliance.clear(order, sealed.terms, now, names=names, travel_rule=travel_rule)
-        try:
-            swap = self.engine.begin(
-                sealed.terms, sealed.salt, order.quotes, sealed.providers, travel_rule=travel_rule, plan=sealed.plan
-            )
-        except BridgeRefused:
-            compliance.give_back(clearance.taken)
-            raise
-        compliance.began(swap.party, clearance)
-        return swap
+    def beginning(self, uetrs: Iterable[bytes]) -> Beginning:
+        """Return what begins the orders of one call, whose UETRs these are, before anything is waited for."""
+        return Beginning(self.engine, self.planner, uetrs)
 
     def demand_desk(self) -> ProviderDesk:
         """Return the provider's desk. Raises BridgeRefused (no_route) where this bridge has none."""
@@ -101,8 +97,28 @@ class RunningBridge:
                 )
                 for each in self.ledgers
             ],
-            alarms=list(engine.alarms),
+            alarms=[each.line for each in engine.telling.alarms.newest()],
+            chains=[_chain_line(each) for each in engine.chains],
             provides=self.desk is not None,
             uptime_ms=(time.monotonic_ns() - self.started_ns) // _NS_PER_MS,
             software=software,
+            open_alarms=[alarm_view(each) for each in engine.telling.alarms.newest(_ALARMS_SHOWN_MAX)],
+            alarms_open=len(engine.telling.alarms),
+            breakers=[breaker_view(each) for each in engine.compliance.breakers.all_standing(engine.now())],
+            cases_open=len(engine.compliance.cases.open_cases()),
+            outcomes_waiting=len(self.rules.outcomes) if self.rules is not None else 0,
         )
+
+
+def _chain_line(standing: ChainStanding) -> bridge_pb2.ChainLine:
+    return bridge_pb2.ChainLine(
+        name=standing.name,
+        account=standing.address,
+        height=standing.height,
+        head_time=standing.head_ns,
+        final_height=standing.final_height,
+        balance=min(standing.balance, U128_MAX).to_bytes(16, "little"),
+        transactions_out=standing.out_count,
+        reached_at=standing.reached_ns,
+        fault=standing.fault,
+    )

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
 
-from bridge.cases import Step
 from bridge.desk import QuoteRequest
+from bridge.foreign_asset import account_handle
 from bridge.leg import HashFunction
 from bridge.refusals import BridgeCode, BridgeRefused
-from bridge.travel_rule import envelope_hash
+from bridge.travel_route import decode_parties, sheaf_hash, split_sheaf
 from clearspan import __version__
+from clearspan.bridging.envelopes import papers_of
 from clearspan.bridging.peers import ACCEPTANCES_AT_ONCE_MAX
+from clearspan.bridging.people import PeopleCalls
+from clearspan.bridging.progress import ProgressStream
 from clearspan.bridging.routing import Order
-from clearspan.bridging.views import OUTCOMES, case_view, refusal_message, stored_swap, swap_view
+from clearspan.bridging.views import refusal_message, stored_swap, swap_view
 from clearspan.pki import TlsFiles, server_credentials
 from clearspan.roles import BridgeRpc, PeerRole
 from clearspan.service.access import AccessList
@@ -32,14 +34,13 @@ from clearspan.service.peers import PeerTable
 from clearspan.service.requests import check_version
 from clearspan.status import refuse
 from clearspan.v1 import bridge_pb2
-from engine.types import ZERO_HASH
 from native.codes import ResultCode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from clearspan.bridging.beginning import Beginning
     from clearspan.bridging.book import OpenSwap
-    from clearspan.bridging.engine import Progress
     from clearspan.bridging.running import RunningBridge
     from clearspan.config import LimitsSection
 
@@ -50,9 +51,7 @@ __all__ = ["BRIDGE_SERVICE", "BridgeServer"]
 BRIDGE_SERVICE: Final = bridge_pb2.DESCRIPTOR.services_by_name["Bridge"].full_name
 _ORDERS_AT_ONCE_MAX: Final = 1_024
 _PAGE_MAX: Final = 1_000
-_PROGRESS_WAITING_MAX: Final = 10_000
 _LINGER_S: Final = 0.3
-_REASON_MAX: Final = 2_000
 _U128_BYTES: Final = 16
 _WATCHERS: Final = frozenset({PeerRole.OPERATOR, PeerRole.SUPERVISOR})
 
@@ -86,9 +85,8 @@ class BridgeServer:
             BridgeRpc.RUN: self._run,
             BridgeRpc.GET_SWAP: self._get_swap,
             BridgeRpc.LIST_SWAPS: self._list_swaps,
-            BridgeRpc.LIST_CASES: self._list_cases,
-            BridgeRpc.STEP_CASE: self._step_case,
             BridgeRpc.GET_STATUS: self._get_status,
+            **PeopleCalls(self._bridge).calls(),
         }
         table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {rpc: self._unary(rpc, each) for rpc, each in calls.items()}
         table[BridgeRpc.STREAM_PROGRESS] = grpc.unary_stream_rpc_method_handler(self._progress)
@@ -155,8 +153,8 @@ class BridgeServer:
             lock_s = request.lock_s or bridge.lock_s(request.source_ledger, request.target_ledger)
             wanted = Order(
                 bytes(16),
-                _amount(request.debit_account),
-                _amount(request.credit_account),
+                _end(request.debit_account),
+                _end(request.credit_account, request.chain_account),
                 _amount(request.amount),
                 request.exact == bridge_pb2.EXACT_RECEIVE,
                 (),
@@ -198,27 +196,29 @@ class BridgeServer:
         call.notes["count"] = len(request.orders)
         if not 1 <= len(request.orders) <= _ORDERS_AT_ONCE_MAX:
             raise refuse(ResultCode.BATCH_TOO_LARGE, f"1 to {_ORDERS_AT_ONCE_MAX} swaps at once")
-        answers = [self._begin(order) for order in request.orders]
+        beginning = self._bridge.beginning([order.uetr for order in request.orders if order.uetr])
+        answers = [self._begin(order, beginning) for order in request.orders]
         await self._bridge.engine.committed()
         return bridge_pb2.RunReply(answers=answers).SerializeToString()
 
-    def _begin(self, wanted: bridge_pb2.SwapOrder) -> bridge_pb2.RunAnswer:
-        bridge = self._bridge
+    def _begin(self, wanted: bridge_pb2.SwapOrder, beginning: Beginning) -> bridge_pb2.RunAnswer:
         uetr = wanted.uetr or uuid.uuid4().bytes
-        suite = bridge.genesis.hash_suite
+        suite = self._bridge.genesis.hash_suite
         try:
             order = Order(
                 uetr,
-                _amount(wanted.debit_account),
-                _amount(wanted.credit_account),
+                _end(wanted.debit_account),
+                _end(wanted.credit_account, wanted.chain_account),
                 _amount(wanted.amount),
                 wanted.exact == bridge_pb2.EXACT_RECEIVE,
                 tuple(wanted.quotes),
                 wanted.lock_s,
                 HashFunction(wanted.hash_function or HashFunction.SHA256),
-                envelope_hash(suite, wanted.travel_rule) if wanted.travel_rule else ZERO_HASH,
+                sheaf_hash(suite, split_sheaf(wanted.travel_rule, max(1, len(wanted.quotes)))),
+                wanted.chain_account,
+                decode_parties(wanted.travel_data) if wanted.travel_data else None,
             )
-            swap = bridge.begin(order, wanted.travel_rule, (wanted.payer_name, wanted.payee_name))
+            swap = beginning.begin(order, wanted.travel_rule, (wanted.payer_name, wanted.payee_name))
         except BridgeRefused as error:
             return bridge_pb2.RunAnswer(uetr=uetr, refusal=refusal_message(error))
         except ValueError as error:
@@ -233,7 +233,10 @@ class BridgeServer:
         swap = await self._find(request.swap_id, request.uetr)
         if swap is None:
             raise refuse(ResultCode.NOT_FOUND, "no such swap is known here")
-        return swap_view(swap, whole=True).SerializeToString()
+        view = swap_view(swap, whole=True)
+        if request.papers:
+            view.travel_rule, view.salt = await asyncio.to_thread(papers_of, self._bridge.engine.store, swap.party)
+        return view.SerializeToString()
 
     async def _find(self, swap_id: bytes, uetr: bytes) -> OpenSwap | None:
         engine = self._bridge.engine
@@ -275,68 +278,8 @@ class BridgeServer:
         request = parse(bridge_pb2.StreamProgressRequest, content)
         check_version(request.version)
         self._demand_own(call)
-        wanted, ended_only = frozenset(request.swap_ids), request.ended_only
-        queue: asyncio.Queue[bytes] = asyncio.Queue(_PROGRESS_WAITING_MAX)
-        left_behind = False
-
-        def listen(progress: Progress) -> None:
-            nonlocal left_behind
-            swap, moment, outcome = progress
-            if (wanted and swap.swap not in wanted) or (ended_only and outcome is None):
-                return
-            entry = bridge_pb2.TimelineEntry(at=moment.at, what=moment.what, text=moment.text)
-            reply = bridge_pb2.ProgressReply(
-                swap_id=swap.swap,
-                uetr=swap.terms.uetr,
-                entry=entry,
-                outcome=OUTCOMES[outcome] if outcome is not None else "",
-            )
-            try:
-                queue.put_nowait(reply.SerializeToString())
-            except asyncio.QueueFull:
-                left_behind = True
-
-        listeners = self._bridge.engine.listeners
-        listeners.add(listen)
-        try:
-            while not self._ending.is_set() and not left_behind:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):
-                        reply = await queue.get()
-                        async with asyncio.timeout(self._limits.stream_write_ms / 1000):
-                            await call.context.write(reply)
-        finally:
-            listeners.discard(listen)
-
-    async def _list_cases(self, call: Call, content: bytes) -> bytes:
-        request = parse(bridge_pb2.ListCasesRequest, content)
-        check_version(request.version)
-        self._demand_own(call)
-        if not 1 <= request.limit <= _PAGE_MAX:
-            raise refuse(ResultCode.BATCH_TOO_LARGE, f"limit is 1 to {_PAGE_MAX}")
-        cases = self._bridge.engine.compliance.cases.open_cases()
-        views = [case_view(each) for each in cases[: request.limit]]
-        return bridge_pb2.ListCasesReply(cases=views, open=len(cases)).SerializeToString()
-
-    async def _step_case(self, call: Call, content: bytes) -> bytes:
-        """Let an officer act; two officers are two certificates, so that one person alone releases nothing."""
-        request = parse(bridge_pb2.StepCaseRequest, content)
-        check_version(request.version)
-        self._demand_own(call)
-        engine = self._bridge.engine
-        try:
-            step = Step(request.step)
-            case = engine.compliance.step(
-                request.case_id.hex(), step, call.peer.spki.hex(), engine.now(), request.text[:_REASON_MAX]
-            )
-        except BridgeRefused as error:
-            return bridge_pb2.StepCaseReply(refusal=refusal_message(error)).SerializeToString()
-        except ValueError as error:
-            refusal = refusal_message(BridgeRefused(BridgeCode.TERMS_MALFORMED, str(error)))
-            return bridge_pb2.StepCaseReply(refusal=refusal).SerializeToString()
-        await engine.committed()
-        call.notes["case"] = request.case_id.hex()
-        return bridge_pb2.StepCaseReply(case=case_view(case)).SerializeToString()
+        stream = ProgressStream(self._bridge.engine.telling, request.swap_ids, ended_only=request.ended_only)
+        await stream.run(call.context, self._ending, self._limits.stream_write_ms / 1000)
 
     async def _get_status(self, call: Call, content: bytes) -> bytes:
         check_version(parse(bridge_pb2.BridgeStatusRequest, content).version)
@@ -353,6 +296,13 @@ def _amount(data: bytes) -> int:
     if len(data) != _U128_BYTES:
         raise refuse(ResultCode.BATCH_MALFORMED, f"an amount or account of {len(data)} bytes, not 16")
     return int.from_bytes(data, "little")
+
+
+def _end(data: bytes, name: str = "") -> int:
+    """Return an account that a swap begins or ends with: of ours, the handle of a named one on a chain, or 0."""
+    if not data:
+        return account_handle(name) if name else 0
+    return _amount(data)
 
 
 def _bytes(value: int) -> bytes:

@@ -29,7 +29,7 @@ from clearspan.children import ChildFailed, Children
 from clearspan.founding import issuer_of, supervisor_of
 from clearspan.population import DomainDesk
 from engine.record import ordinary_account_id
-from engine.types import Role
+from engine.types import Role, SigningSuite
 
 if TYPE_CHECKING:
     import signal
@@ -88,7 +88,9 @@ async def register_banks(network: Network, banks: Sequence[Bank], recorder: Reco
             continue
         async with DomainDesk(network, domain.domain, recorder=recorder) as desk:
             await desk.ensure_issuer()
-            members = await desk.desk.add_members([MemberPlan(bank.number, bank.name) for bank in here])
+            plans = [MemberPlan(bank.number, bank.name, roles=1 << Role.SCREENING) for bank in here]
+            members = await desk.desk.add_members(plans)
+            await desk.desk.add_keys([(member, Role.SCREENING, SigningSuite.ED25519) for member in members])
             await desk.desk.open_many([(member, bank.account) for member, bank in zip(members, here, strict=True)])
             for bank in here:
                 if bank.funds:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from bridge.desk_book import is_snapshot
 from bridge.journal import decode_entry, encode_entry, entry_key
 from bridge.ports import EntryKind
 from engine.errors import DiskFull
 from engine.lmdb_file import LmdbFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import lmdb
@@ -38,6 +39,8 @@ _FORMAT_MARK: Final = b"format"
 _FORMAT: Final = b"CSBJ\x01\x00"
 _RELAY_MARK: Final = b"relay"
 _COUNT_MARK: Final = b"count"
+_DESK_MARK: Final = b"desk"
+_DESK_PRUNED_AT_ONCE: Final = 4_096
 _DISK_POLL_S: Final = 0.5
 _PAGE_SHARE_BYTES: Final = 2_048
 _log = structlog.get_logger("clearspan.bridging")
@@ -53,12 +56,16 @@ class Note(NamedTuple):
 
 
 class Names(NamedTuple):
-    """By what else a party's side of a swap is found: the terms' digest, the UETR, the hashlock."""
+    """By what else a party's side of a swap is found: the terms' digest, the UETR, the hashlock.
+
+    ``is_payer`` says that the swap was begun here: of several under one UETR the newest of these is found by it.
+    """
 
     party: bytes
     swap: bytes
     uetr: bytes
     hashlock: bytes
+    is_payer: bool = False
 
 
 class Written(NamedTuple):
@@ -75,6 +82,8 @@ class Written(NamedTuple):
     """All that relay blocks up to here led to is written by now."""
     cases: Sequence[bytes] = ()
     beside: Sequence[tuple[bytes, bytes | None]] = ()
+    kept: Sequence[tuple[bytes, bytes | None]] = ()
+    """Outcomes of screening, alarms and breakers of corridors by their key; None takes one away."""
 
 
 @dataclass(slots=True)
@@ -97,6 +106,7 @@ class JournalStore:
         self._order = self._file.named(b"order")
         self._cases = self._file.named(b"cases")
         self._beside = self._file.named(b"beside")
+        self._kept = self._file.named(b"kept")
         self._marks = self._file.named(b"marks")
         with self._file.begin() as txn:
             found = txn.get(_FORMAT_MARK, db=self._marks)
@@ -110,6 +120,9 @@ class JournalStore:
         self._pump: asyncio.Task[None] | None = None
         self._next_order = self._count()
         self._next_desk = self._row_count(self._desk)
+        self._desk_from = self._mark(_DESK_MARK)
+        """The first row of the desk that counts, a snapshot's or 0; rows before it are taken away little by little."""
+        self._desk_first = self._first_row(self._desk)
         self._next_case = self._row_count(self._cases)
         self.relay_height = self._relay_height()
         self.commits = 0
@@ -161,26 +174,33 @@ class JournalStore:
         desk = [entry for part in written for entry in part.desk]
         cases = [entry for part in written for entry in part.cases]
         beside = [row for part in written for row in part.beside]
-        order = place = case = 0
+        kept = [row for part in written for row in part.kept]
+        order = place = case = desk_from = desk_first = 0
 
         def put(txn: lmdb.Transaction[bytes]) -> None:
-            nonlocal order, place, case
+            nonlocal order, place, case, desk_from, desk_first
             order, place, case = self._next_order, self._next_desk, self._next_case
-            for entry, key, value in entries:
-                txn.put(key, value, db=self._entries)
+            desk_from = self._desk_from
+            self._put_all(txn, self._entries, [(key, value) for _, key, value in entries])
+            for entry, _, _ in entries:
                 if entry.number == 0 and txn.put(entry.party, _NUMBER.pack(order), db=self._open, overwrite=False):
                     txn.put(_NUMBER.pack(order), entry.party, db=self._order, append=True)
                     order += 1
                 if entry.kind is EntryKind.FINISHED:
                     txn.delete(entry.party, db=self._open)
-            for note in notes:
-                txn.put(_NOTE.pack(note.party, note.leg, note.kind), note.data, db=self._notes)
+            rows = [(_NOTE.pack(party, leg, kind), data) for party, leg, kind, data in notes]
+            self._put_all(txn, self._notes, rows)
             for each in names:
                 for mark, name in ((b"s", each.swap), (b"u", each.uetr), (b"h", each.hashlock)):
-                    txn.put(mark + name, each.party, db=self._names, overwrite=False)
+                    txn.put(mark + name, each.party, db=self._names, overwrite=mark == b"u" and each.is_payer)
             for row in desk:
+                if is_snapshot(row):
+                    desk_from = place
+                    txn.put(_DESK_MARK, _NUMBER.pack(place), db=self._marks)
                 txn.put(_NUMBER.pack(place), row, db=self._desk, append=True)
                 place += 1
+            # Twice as many as were added, so that a busy desk too is caught up with.
+            desk_first = self._prune_desk(txn, desk_from, _DESK_PRUNED_AT_ONCE + 2 * len(desk))
             for row in cases:
                 txn.put(_NUMBER.pack(case), row, db=self._cases, append=True)
                 case += 1
@@ -189,15 +209,29 @@ class JournalStore:
                     txn.delete(key, db=self._beside)
                 else:
                     txn.put(key, data, db=self._beside)
+            for key, data in kept:
+                if data is None:
+                    txn.delete(key, db=self._kept)
+                else:
+                    txn.put(key, data, db=self._kept)
             txn.put(_COUNT_MARK, _NUMBER.pack(order), db=self._marks)
             txn.put(_RELAY_MARK, _NUMBER.pack(relay_height), db=self._marks)
 
         size = sum(len(value) + 96 for _, _, value in entries) + sum(len(note.data) + 80 for note in notes)
         size += 256 * len(names) + sum(len(each) + 32 for each in (*desk, *cases)) + 256 * len(beside)
-        rows = len(entries) + len(notes) + 3 * len(names) + len(desk) + len(cases) + len(beside)
-        self._file.write(put, pages=8 + 2 * (size // _PAGE_SHARE_BYTES) + rows // 4)
+        size += sum(len(key) + len(data or b"") + 32 for key, data in kept)
+        count = len(entries) + len(notes) + 3 * len(names) + len(desk) + len(cases) + len(beside) + len(kept)
+        self._file.write(put, pages=8 + 2 * (size // _PAGE_SHARE_BYTES) + count // 4)
         self._next_order, self._next_desk, self._next_case = order, place, case
+        self._desk_from, self._desk_first = desk_from, desk_first
         self.relay_height = relay_height
+
+    @staticmethod
+    def _put_all(txn: lmdb.Transaction[bytes], database: lmdb._Database, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write rows with one call; a later one replaces an earlier one."""
+        if rows:
+            with txn.cursor(database) as cursor:
+                cursor.putmulti(rows)
 
     # Reading.
 
@@ -211,10 +245,12 @@ class JournalStore:
                 yield from self._read(txn, party)
 
     def desk_entries(self) -> Iterator[bytes]:
-        """Yield the entries of the provider's desk, in order."""
+        """Yield the entries of the provider's desk, in order, from the last snapshot on."""
         with self._file.begin() as txn, txn.cursor(self._desk) as cursor:
-            for _, value in cursor:
-                yield bytes(value)
+            more = cursor.set_range(_NUMBER.pack(self._desk_from))
+            while more:
+                yield bytes(cursor.value())
+                more = cursor.next()
 
     def case_entries(self) -> Iterator[bytes]:
         """Yield the entries of cases, in order."""
@@ -226,6 +262,18 @@ class JournalStore:
         """Return the transfers beside swaps that are not answered yet, by key."""
         with self._file.begin() as txn, txn.cursor(self._beside) as cursor:
             return [(bytes(key), bytes(value)) for key, value in cursor]
+
+    def kept(self, start: bytes, limit: int = 1 << 40, before: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Return the newest rows whose key begins with this, by key; at most so many, below the key ``before``."""
+        found: list[tuple[bytes, bytes]] = []
+        with self._file.begin() as txn, txn.cursor(self._kept) as cursor:
+            # What stands before the key, or before the end of all that begins so.
+            end = before or start + b"\xff" * 64
+            more = cursor.prev() if cursor.set_range(end) else cursor.last()
+            while more and len(found) < limit and bytes(cursor.key()).startswith(start):
+                found.append((bytes(cursor.key()), bytes(cursor.value())))
+                more = cursor.prev()
+        return found[::-1]
 
     def entries_of(self, party: bytes) -> list[Entry]:
         """Return all entries of a party's side, none for one that is unknown."""
@@ -244,11 +292,22 @@ class JournalStore:
         return found
 
     def named(self, *, swap: bytes = b"", uetr: bytes = b"", hashlock: bytes = b"") -> bytes | None:
-        """Return the party's side that has this name; of several under one UETR the first."""
+        """Return the party's side that has this name; of several under one UETR the newest that was begun here."""
         key = b"s" + swap if swap else b"u" + uetr if uetr else b"h" + hashlock
         with self._file.begin() as txn:
             found = txn.get(key, db=self._names)
         return None if found is None else bytes(found)
+
+    def named_under(self, uetrs: Iterable[bytes]) -> dict[bytes, bytes | None]:
+        """Return what `named` says of each of these UETRs."""
+        with self._file.begin() as txn:
+            found = {uetr: txn.get(b"u" + uetr, db=self._names) for uetr in uetrs}
+        return {uetr: None if party is None else bytes(party) for uetr, party in found.items()}
+
+    def knows_hash(self, hashlock: bytes) -> bool:
+        """Say whether any swap under this hash was begun or accepted here: without one, nothing of it is written."""
+        with self._file.begin() as txn:
+            return txn.get(b"h" + hashlock, db=self._names) is not None
 
     def newest(self, limit: int, before: int = 0) -> tuple[list[bytes], int]:
         """Return up to ``limit`` parties, the newest first, below a place (0: the end), and the place to go on."""
@@ -280,10 +339,33 @@ class JournalStore:
                 yield decode_entry(bytes(cursor.value()))
                 more = cursor.next()
 
+    def _prune_desk(self, txn: lmdb.Transaction[bytes], desk_from: int, at_once: int) -> int:
+        """Take away some rows that a snapshot has replaced; return the first that is left."""
+        first = self._desk_first
+        if first >= desk_from:
+            return first
+        with txn.cursor(self._desk) as cursor:
+            more = cursor.first()
+            for _ in range(at_once):
+                if not more:
+                    break
+                first = _NUMBER.unpack(bytes(cursor.key()))[0]
+                if first >= desk_from:
+                    break
+                more = cursor.delete()
+        return int(first)
+
     def _relay_height(self) -> int:
+        return self._mark(_RELAY_MARK)
+
+    def _mark(self, name: bytes) -> int:
         with self._file.begin() as txn:
-            found = txn.get(_RELAY_MARK, db=self._marks)
+            found = txn.get(name, db=self._marks)
         return 0 if found is None else _NUMBER.unpack(found)[0]
+
+    def _first_row(self, rows: lmdb._Database) -> int:
+        with self._file.begin() as txn, txn.cursor(rows) as cursor:
+            return _NUMBER.unpack(bytes(cursor.key()))[0] if cursor.first() else 0
 
     def _count(self) -> int:
         with self._file.begin() as txn:

@@ -8,19 +8,18 @@ from bridge.journal import read_accepted, read_begun, read_finished
 from bridge.ports import EntryKind, Outcome
 from bridge.refusals import BridgeRefused, bridge_meaning
 from bridge.terms import SwapTerms
-from clearspan.bridging.book import LegRecord, LegState, NoteKind, OpenSwap, moments_of
+from clearspan.bridging.book import LegRecord, LegState, NoteKind, OpenSwap
 from clearspan.v1 import bridge_pb2
 from engine.codes import MEANINGS, ResultCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.cases import Case
     from bridge.ports import Entry
     from clearspan.bridging.book import SwapBook
     from clearspan.bridging.store import JournalStore
 
-__all__ = ["OUTCOMES", "case_view", "refusal_message", "refusal_of_code", "stored_swap", "swap_view"]
+__all__ = ["OUTCOMES", "refusal_message", "refusal_of_code", "stored_swap", "swap_view"]
 
 OUTCOMES: Final[dict[Outcome, str]] = {
     Outcome.SETTLED: "claimed",
@@ -49,23 +48,6 @@ def refusal_of_code(code: int, text: str = "") -> bridge_pb2.BridgeRefusal:
         name, step = (row.name, row.next_step) if row is not None else (f"code_{code}", "")
         return bridge_pb2.BridgeRefusal(code=code, name=name, text=text, next_step=step)
     return bridge_pb2.BridgeRefusal(code=code, name=found.name, text=text, next_step=found.next_step)
-
-
-def case_view(case: Case) -> bridge_pb2.CaseView:
-    """Return a case as it is answered."""
-    opened = case.opened
-    return bridge_pb2.CaseView(
-        case_id=bytes.fromhex(opened.case_id),
-        kind=opened.kind.value,
-        state=case.state.value,
-        uetr=bytes.fromhex(opened.uetr),
-        opened_at=opened.opened_at,
-        deadline=opened.deadline,
-        score=opened.score,
-        explanation=opened.explanation,
-        officer=case.officer,
-        proposer=case.proposer,
-    )
 
 
 def swap_view(swap: OpenSwap, *, whole: bool) -> bridge_pb2.SwapView:
@@ -108,6 +90,9 @@ def _leg(swap: OpenSwap, index: int) -> bridge_pb2.LegView:
         end_digest=known.end,
         final_at=known.final_at,
         ended_at=known.ended_at,
+        asset=leg.asset,
+        debit_name=leg.debit_account if leg.foreign else "",
+        credit_name=leg.credit_account if leg.foreign else "",
     )
 
 
@@ -133,7 +118,7 @@ def stored_swap(store: JournalStore, party: bytes, book: SwapBook) -> OpenSwap |
     name = terms.digest(book.suite)
     orders = terms.orders(book.suite, name)
     swap = OpenSwap(party, name, own_leg, terms, orders, [LegRecord() for _ in orders], first.at_ns)
-    swap.timeline = moments_of(entries)
+    swap.lines += entries
     for note in store.notes_of(party):
         if note.kind == NoteKind.LEG:
             known = swap.legs[note.leg]
@@ -147,4 +132,6 @@ def stored_swap(store: JournalStore, party: bytes, book: SwapBook) -> OpenSwap |
         for leg in swap.legs:
             if leg.ended_at and ended is not None:
                 leg.state = ended
+        if ended is not None and terms.foreign_leg >= 0:
+            swap.legs[terms.foreign_leg].state = ended  # a chain's leg has no record that would be kept
     return swap
