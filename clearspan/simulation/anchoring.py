@@ -14,6 +14,7 @@ from native.hashing import MerkleTree, leaf_hash
 from relay.draft import Draft, genesis_block_keys
 from relay.entries import KeyBook, Parameters, ShardEntry
 from relay.headers import admissible
+from relay.reveals import RevealTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ class AnchoringRelay:
             shards={shard: ShardEntry() for domain in domains for shard in domain.shard_ids()},
             block_keys={domain.domain: genesis_block_keys(domain) for domain in domains},
             key_sequences={},
-            reveals={},
+            reveals=RevealTable(),
             decisions={},
             penalties={},
             parameters=Parameters(),

@@ -148,12 +148,14 @@ def _bridge(seeds: range, as_json: bool) -> dict[str, Any]:
         "reached": dict(sorted(tally.reached.items())),
         "refusals": dict(sorted(tally.refusals.items())),
         "unreached": tally.unreached,
+        "unreached_rare": tally.unreached_rare,
     }
     lines = [
         f"{tally.seeds} of {len(seeds)} seeds passed: {tally.swaps} swaps, {tally.steps} steps, {tally.checks} checks",
         "reached in so many seeds: " + _counted(tally.reached),
         "refusals: " + _counted(tally.refusals),
         "unreached: " + (", ".join(tally.unreached) or "nothing"),
+        "unreached, and rare: " + (", ".join(tally.unreached_rare) or "nothing"),
     ]
     return _tell(result, lines, failed, as_json)
 

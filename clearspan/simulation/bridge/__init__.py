@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clearspan.simulation.bridge.checks import BridgeSimulationFailed
-from clearspan.simulation.bridge.tally import BridgeReport, BridgeTally, simulate_bridge
+from clearspan.simulation.bridge.coverage import BridgeReport, BridgeTally
+from clearspan.simulation.bridge.stage import BridgeSimulationFailed
+from clearspan.simulation.bridge.tally import simulate_bridge
 
 __all__ = ["BridgeReport", "BridgeSimulationFailed", "BridgeTally", "simulate_bridge"]

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["OrdersReport", "enumerate_chain_orders", "enumerate_orders"]
 
 _TIMELOCK_AFTER_NS: Final = 100 * NS_PER_S
+_SHARDED: Final = 0
+"""A realm whose first ledger has one shard and whose second has two: there payer and payee have one each."""
+_PAYER: Final = 0
+_PAYEE: Final = 1
 _CLAIMED: Final = "claim"
 _REFUNDED: Final = "refund"
 _OPEN: Final = "open"
@@ -54,12 +58,15 @@ class OrdersReport:
     ends: dict[str, int]
 
 
-def enumerate_orders(span: int = 3) -> OrdersReport:
+def enumerate_orders(span: int = 3, seals: tuple[int, ...] = (0, 1, 2)) -> OrdersReport:
     """Run every course of one leg on each of two ledgers and compare all pairs that one relay allows.
+
+    ``seals`` says between which steps a shard seals on its own clock: before the first relay block, between the two,
+    after the second.
 
     Raises InvariantBroken for the first that ends otherwise than the relay says.
     """
-    realm = realm_of(2, 0)
+    realm = realm_of(2, _SHARDED)
     terms, secret = _terms(realm)
     timelock = terms.legs[0].timelock_ns
     # The second shard's clock at both ends and at the timelock: what it reads matters to neither.
@@ -70,7 +77,7 @@ def enumerate_orders(span: int = 3) -> OrdersReport:
         blocks = _blocks(realm, timelock + first, timelock + second, secret if reveals else None)
         found: list[dict[int, set[str]]] = [{}, {}]
         for leg, own_clocks in enumerate(clocks):
-            for lock_after, seal_after, clock in product((0, 1), (0, 1, 2), own_clocks):
+            for lock_after, seal_after, clock in product((0, 1), seals, own_clocks):
                 course = _Course(reveals, first, second, lock_after, seal_after, clock)
                 end = _run(realm, terms, leg, blocks, course)
                 invariant(end == _expected(course), "a_leg_ends_as_the_relay_says", course=course, leg=leg, end=end)
@@ -80,7 +87,7 @@ def enumerate_orders(span: int = 3) -> OrdersReport:
         # Both were locked before the reveal: whatever their shards' clocks read, they end alike.
         here, there = sorted(found[0][0]), sorted(found[1][0])
         invariant(here == there and len(here) == 1, "legs_end_alike", first=first, second=second, ends=(here, there))
-        pairs += 9 * len(clocks[0]) * len(clocks[1])
+        pairs += len(seals) ** 2 * len(clocks[0]) * len(clocks[1])
     return OrdersReport(courses, pairs, ends)
 
 
@@ -105,8 +112,8 @@ def _expected(course: _Course) -> str:
 def _terms(realm: Realm) -> tuple[SwapTerms, bytes]:
     timelock = realm.time + _TIMELOCK_AFTER_NS
     legs = tuple(
-        LegTerms(world.ledger, account_text(world.account(index)), account_text(world.account(index + 1)), 5, timelock)
-        for index, world in enumerate(realm.worlds)
+        LegTerms(world.ledger, account_text(world.account(_PAYER)), account_text(world.account(_PAYEE)), 5, timelock)
+        for world in realm.worlds
     )
     draft = SwapTerms(bytes(16), realm.genesis.hash, legs, HashFunction.SHA256, bytes(32), realm.time)
     return seal_terms(draft, hashlib.sha256(b"orders").digest(), realm.genesis.hash_suite)
@@ -140,7 +147,7 @@ def _run(realm: Realm, terms: SwapTerms, leg: int, blocks: tuple[RelayBlock, Rel
     record = terms.lock_record(
         leg,
         realm.genesis.hash_suite,
-        key_id=place.world.banks[leg].account_key,
+        key_id=place.world.banks[_PAYER].account_key,
         now_ns=early,
         window_s=60,
     )
@@ -153,7 +160,7 @@ def _run(realm: Realm, terms: SwapTerms, leg: int, blocks: tuple[RelayBlock, Rel
         if step < len(blocks):
             place.consume([blocks[step]], early)
     place.round(early)
-    locks = [lock for lock in place.locks.values() if lock.created()]
+    locks = [lock for lock in place.locks if lock.created()]
     if not locks:
         return _OPEN
     proofs = locks[0].proofs

@@ -1,7 +1,7 @@
-"""Where locks stand in the simulation: a domain's node over a real machine, the relay that anchors, a foreign chain.
+"""A domain's node in the simulation: a queue, rounds over a real machine, and what it shows of locks and transfers.
 
-A node queues what it gets, applies it in rounds, seals, and shows decisions with their proofs; the relay takes headers
-and reveals by its own rules. None of them knows of swaps. Operators may lag, hold a lock back, fall silent or lie.
+It queues what it gets, applies it in rounds, seals, and shows decisions with their proofs. It knows nothing of swaps.
+Its operator may lie about locks; what he then shows leads to no anchored header.
 """
 
 from __future__ import annotations
@@ -9,38 +9,51 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bridge.leg import LockOrder, LockState, LockView
-from bridge.ports import HELD
-from bridge.terms import account_text, hash_preimage, record_id
-from clearspan.simulation.anchoring import AnchoringRelay
-from clearspan.simulation.bridge.realm import signed_header
+from bridge.terms import hash_preimage, record_id
+from clearspan.simulation.bridge.realm import signed_headers
+from engine.admin import AdminColumns
 from engine.block import Decision, DecisionProof, InclusionPath, build_decision_proof
-from engine.codes import MEANINGS, CodeClass, ResultCode, code_name
+from engine.invariants import invariant
 from engine.record import derived_claim, derived_refund
-from engine.refusals import EncodingError, InvariantBroken, ProofRefused
-from engine.relay_block import reveal_record
 from engine.types import DECISION_BYTES, HASH_BYTES, TransferFlag, TransferKind
-from shards.domain import RelayJob
+from native.codes import ResultCode
+from shards.domain import AdminJob, RelayJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.leg import HashFunction
     from clearspan.simulation.bridge.realm import Realm
+    from engine.admin import SignedAdmin
     from engine.header import SignedHeader
+    from engine.holds import Hold
+    from engine.machine import ShardMachine
     from engine.record import Transfer
     from engine.relay_block import RelayBlock
+    from shards.domain import Round
 
-__all__ = ["LockRecord", "Place", "SimRelay", "Statement", "Verifier"]
+    Answer = Callable[[int], None]
 
-_LOCK: Final = "lock"
-_CLAIM: Final = "claim"
-_REFUND: Final = "refund"
+__all__ = ["ARRIVAL", "CLAIM", "HELD", "LOCK", "REFUND", "RETURN", "Place", "Record", "Statement"]
+
+LOCK: Final = "lock"
+"""What a decision is about: the record itself, made or refused, at once or after a hold."""
+HELD: Final = "held"
+ARRIVAL: Final = "arrival"
+"""What crosses shards: that it has reached its account, or gone back to where it came from."""
+RETURN: Final = "return"
+CLAIM: Final = "claim"
+REFUND: Final = "refund"
+_CROSSINGS: Final = {
+    ResultCode.CREDITED: ARRIVAL,
+    ResultCode.CREDITED_TO_SUSPENSE: ARRIVAL,
+    ResultCode.RETURNED: RETURN,
+}
+_KIND_MASK: Final = 0x0F
 
 
 @dataclass(slots=True)
-class LockRecord:
-    """A lock as a shard was asked for it, and what it decided of it so far: proofs by what they prove."""
+class Record:
+    """A lock or a plain transfer as a node was asked for it, and what was decided of it: proofs by what they prove."""
 
     transfer: Transfer
     digest: bytes
@@ -52,54 +65,105 @@ class LockRecord:
         """The hash function that its flags name."""
         return 2 if self.transfer.flags & TransferFlag.HASH_IS_SM3 else 1
 
+    @property
+    def is_lock(self) -> bool:
+        """Tell a lock from a plain transfer."""
+        return self.transfer.flags & _KIND_MASK == TransferKind.LOCK
+
+    @property
+    def code(self) -> int:
+        """What the ledger decided in the end; 0 while it has not."""
+        made = self.proofs.get(LOCK)
+        return 0 if made is None else made.decision.code
+
     def created(self) -> bool:
-        """Tell whether the ledger made the lock."""
-        made = self.proofs.get(_LOCK)
-        return made is not None and made.decision.code == ResultCode.CREATED
+        """Tell whether the ledger made it."""
+        return self.code in (ResultCode.CREATED, ResultCode.CREATED_IN_TRANSIT)
+
+    def paid(self) -> bool:
+        """Tell whether the payee has it: made, arrived where it went to another shard, and not sent back."""
+        crossed = self.code != ResultCode.CREATED_IN_TRANSIT or ARRIVAL in self.proofs
+        return self.created() and crossed and RETURN not in self.proofs
+
+    def open(self) -> bool:
+        """Tell whether it is a lock that stands and has not ended."""
+        return self.created() and CLAIM not in self.proofs and REFUND not in self.proofs
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a node says of a lock: the record and the proofs, or that it holds the record back."""
+    """What a node says of a lock: the record and the proofs."""
 
     transfer: Transfer
     proofs: dict[str, DecisionProof]
     preimage: bytes | None = None
-    held: bool = False
 
 
 class Place:
-    """One domain: ``offer`` records, ``consume`` relay blocks, ``round`` applies and seals; ``say`` shows a lock."""
+    """One domain: ``offer`` and ``administer`` queue, ``consume`` takes relay blocks, ``round`` applies and seals."""
 
     def __init__(self, realm: Realm, index: int) -> None:
         self.name = f"place:{index}"
         self.index = index
         self.world = realm.worlds[index]
         self.core = realm.core(index)
-        self.shard = realm.shard(index)
-        self.locks: dict[bytes, LockRecord] = {}
+        self.records: dict[bytes, Record] = {}
         self.liar = ""
         self.imagine: Callable[[bytes], list[Transfer]] = lambda _: []
-        self.held: dict[bytes, Transfer] = {}
+        self.newest = list(realm.headers[index])
+        self.changed: list[Record] = []
         self._suite = realm.genesis.hash_suite
-        self._queue: list[Transfer] = []
-        self._of_digest: dict[bytes, tuple[LockRecord, str]] = {}
-        self.newest = realm.headers[index][-1]
-        self.changed: list[LockRecord] = []
+        self._queue: list[tuple[Transfer, Answer | None]] = []
+        self._admin: list[tuple[SignedAdmin, Answer]] = []
+        self._of_digest: dict[bytes, tuple[Record, str]] = {}
 
     @property
     def busy(self) -> bool:
         """Tell whether something waits for a round."""
-        return bool(self._queue)
+        return bool(self._queue or self._admin)
 
     @property
     def relay_height(self) -> int:
         """The last relay block consumed."""
         return self.core.relay_height
 
-    def offer(self, transfer: Transfer) -> None:
-        """Get a record; it is applied in the next round."""
-        self._queue.append(transfer)
+    @property
+    def machines(self) -> list[ShardMachine]:
+        """The shards of the domain."""
+        return list(self.core.machines.values())
+
+    @property
+    def locks(self) -> list[Record]:
+        """All locks that were asked for, in order."""
+        return [record for record in self.records.values() if record.is_lock]
+
+    def holds(self) -> list[Hold]:
+        """Return what is held on any shard."""
+        # Most ledgers hold nothing at most times, and that is quickly seen.
+        return [hold for machine in self.core.machines.values() if machine.ledger.holds() for hold in machine.holds()]
+
+    def machine_of(self, account: int) -> ShardMachine:
+        """Return the shard of an account."""
+        return self.core.machines[self.core.slot_map.shard_of(account.to_bytes(16, "little"))]
+
+    # Work.
+
+    def offer(self, transfer: Transfer, answer: Answer | None = None) -> None:
+        """Get a record; it is applied in the next round, and its code then told."""
+        self._queue.append((transfer, answer))
+
+    def administer(self, request: SignedAdmin, answer: Answer) -> None:
+        """Get an admin request; it takes effect before the next relay block is consumed, and its code is then told."""
+        self._admin.append((request, answer))
+
+    def govern(self, now: int) -> None:
+        """Apply the admin requests that wait."""
+        waiting, self._admin = self._admin, []
+        if not waiting:
+            return
+        round_ = self.core.run([AdminJob(AdminColumns.from_requests([each for each, _ in waiting]))], now, seal=False)
+        for (_, answer), code in zip(waiting, getattr(round_.replies[0], "codes", ()), strict=True):
+            answer(int(code))
 
     def consume(self, blocks: list[RelayBlock], now: int) -> None:
         """Consume relay blocks in order, then round off."""
@@ -109,58 +173,72 @@ class Place:
         self.core.run([RelayJob(tuple(blocks))], now, seal=False)
 
     def _expect_claims(self, preimage: bytes) -> None:
-        for lock in self.locks.values():
+        for lock in self.locks:
             if lock.transfer.binding == hash_preimage(lock.function, preimage):
                 claim = derived_claim(self._suite, lock.transfer, lock.digest, preimage)
                 lock.preimage = preimage
-                self._of_digest[self.world.digests([claim])[0]] = (lock, _CLAIM)
+                self._of_digest[self.world.digests([claim])[0]] = (lock, CLAIM)
 
-    def round(self, now: int) -> list[ResultCode]:
-        """Apply what waits, seal, and return the codes of what was applied."""
+    def round(self, now: int) -> None:
+        """Apply what waits, seal, and tell the codes of what was applied."""
+        waiting, self._queue = self._queue, []
         jobs = []
-        for transfer in self._queue:
-            columns = self.world.signed([transfer])
-            digest = self.world.digests([transfer])[0]
-            if transfer.flags & 0x0F == TransferKind.LOCK and digest not in self.locks:
-                lock = self.locks[digest] = LockRecord(transfer, digest)
-                refund = derived_refund(self._suite, transfer, digest)
-                self._of_digest[digest] = (lock, _LOCK)
-                self._of_digest[self.world.digests([refund])[0]] = (lock, _REFUND)
-            job = self.core.split(columns, submitter=1)
+        for transfer, _ in waiting:
+            self._know(transfer)
+            job = self.core.split(self.world.signed([transfer]), submitter=1)
             for part in job.to_verify:
                 self.core.verify(part)
             jobs.append(job)
-        self._queue.clear()
         round_ = self.core.run(jobs, now, seal=True)
-        for signed, block in zip(signed_header(self.world, round_), round_.sealed, strict=True):
-            self.newest = signed
+        self._sealed(round_)
+        for (_, answer), reply in zip(waiting, round_.replies, strict=True):
+            if answer is not None:
+                told = getattr(reply, "first_codes", [0])[0] or getattr(reply, "codes", [0])[0]
+                answer(int(told))
+
+    def _know(self, transfer: Transfer) -> None:
+        digest = self.world.digests([transfer])[0]
+        if digest in self.records:
+            return
+        record = self.records[digest] = Record(transfer, digest)
+        self._of_digest[digest] = (record, LOCK)
+        if record.is_lock:
+            refund = derived_refund(self._suite, transfer, digest)
+            self._of_digest[self.world.digests([refund])[0]] = (record, REFUND)
+
+    def _sealed(self, round_: Round) -> None:
+        for signed, block in zip(signed_headers(self.world, round_), round_.sealed, strict=True):
+            self.newest.append(signed)
             self._index(block.decision_leaves, signed)
-        return [ResultCode(int(code)) for reply in round_.replies for code in getattr(reply, "codes", ())]
 
     def _index(self, leaves: bytes, signed: SignedHeader) -> None:
         for at in range(0, len(leaves), DECISION_BYTES):
             found = self._of_digest.get(leaves[at : at + HASH_BYTES])
             if found is None:
                 continue
-            lock, what = found
+            record, what = found
+            code = Decision.decode(leaves[at : at + DECISION_BYTES]).code
+            if code == ResultCode.EXPIRED and record.code == code:
+                continue  # nothing remembers a record that came too late, so each time it comes has a leaf
+            what = HELD if what == LOCK and code == ResultCode.HELD else _CROSSINGS.get(ResultCode(code), what)
             proof = build_decision_proof(self._suite, leaves[at : at + HASH_BYTES], leaves, signed)
             assert proof is not None
-            if _CLAIM in lock.proofs or _REFUND in lock.proofs or (what == _LOCK and lock.created()):
-                raise InvariantBroken("a_lock_ends_once", {"place": self.name, "what": what})
-            lock.proofs[what] = proof
-            self.changed.append(lock)
+            ended = (CLAIM in record.proofs or REFUND in record.proofs) and what not in _CROSSINGS.values()
+            once = what not in record.proofs and not ended and (what != HELD or LOCK not in record.proofs)
+            invariant(once, "a_lock_ends_once", place=self.name, what=what)
+            record.proofs[what] = proof
+            self.changed.append(record)
+
+    # What it shows.
 
     def say(self, debit: int, lock_id: bytes) -> list[Statement]:
         """Say what is known of a lock; a liar shows a decision that no header holds, or denies."""
         identity = record_id(lock_id)
         said = [
             Statement(lock.transfer, dict(lock.proofs), lock.preimage)
-            for lock in self.locks.values()
+            for lock in self.locks
             if (lock.transfer.debit_account, lock.transfer.id) == (debit, identity)
         ]
-        held = self.held.get(lock_id)
-        if held is not None:
-            said.append(Statement(held, {}, None, held=True))
         if self.liar == "denies":
             return []
         if self.liar == "forges":
@@ -171,123 +249,9 @@ class Place:
 
     def _forged(self, said: Statement) -> Statement:
         """Claim that a lock stands, under the newest header, which does not hold it."""
+        newest = self.newest[-1]
         digest = self.world.digests([said.transfer])[0]
-        leaf = Decision(digest, self.newest.header.time, int(ResultCode.CREATED))
-        count = max(1, self.newest.header.decision_count)
+        leaf = Decision(digest, newest.header.time, int(ResultCode.CREATED))
+        count = max(1, newest.header.decision_count)
         path = (bytes(HASH_BYTES),) * (count - 1).bit_length()
-        return Statement(said.transfer, {_LOCK: DecisionProof(leaf, InclusionPath(0, count, path), self.newest)})
-
-
-class SimRelay:
-    """Blocks that are final at once: the newest header of every shard, and each reveal once."""
-
-    def __init__(self, realm: Realm) -> None:
-        self._anchoring = AnchoringRelay(realm.genesis)
-        self._known: dict[bytes, None] = {}
-        self._pool: list[bytes] = []
-        self.refused = 0
-        for headers in realm.headers:
-            for signed in headers:
-                self._anchoring.publish(signed)
-
-    @property
-    def blocks(self) -> list[RelayBlock]:
-        """All blocks, by height from 1."""
-        return self._anchoring.blocks
-
-    def publish(self, place: Place) -> None:
-        """Hear of a node's newest header."""
-        self._anchoring.publish(place.newest)
-
-    def reveal(self, preimage: bytes) -> bool:
-        """Take a reveal for the next block; a preimage of another length, or a known one, is refused (RELAY-20)."""
-        try:
-            reveal_record(preimage)
-        except EncodingError:
-            self.refused += 1
-            return False
-        if preimage in self._known:
-            return False
-        self._known[preimage] = None
-        self._pool.append(preimage)
-        return True
-
-    def step(self, time: int) -> RelayBlock:
-        """Make the next block."""
-        heights = [
-            (shard, len(known))
-            for shard, known in self._anchoring.published.items()
-            if len(known) > self._anchoring.anchored_height(shard)
-        ]
-        self._anchoring.step(heights, time, self._pool)
-        self._pool = []
-        return self.blocks[-1]
-
-    def anchored(self, proof: DecisionProof) -> bool:
-        """Demand that a proof's header is one that this relay anchored, and that it holds the decision.
-
-        Raises ProofRefused for a proof that does not lead where it says; returns False while it is not anchored yet.
-        """
-        header = proof.signed_header.header
-        known = self._anchoring.published.get(header.shard, [])
-        if header.height > len(known) or known[header.height - 1].header != header:
-            raise ProofRefused("header", "nobody published it")
-        proof.check_path()
-        return header.height <= self._anchoring.anchored_height(header.shard)
-
-
-class Verifier:
-    """Turns a node's statements into views, believing nothing that no anchored header proves."""
-
-    def __init__(self, relay: SimRelay) -> None:
-        self._relay = relay
-        self.lies = 0
-
-    def view(self, order: LockOrder, function: HashFunction, statements: list[Statement]) -> LockView:
-        """Return how a lock of ours stands; ``order`` is what was agreed."""
-        views = [self._one(order, function, each) for each in statements]
-        # Of several records under one id at most one was made; show the one that says most.
-        return max(views, key=lambda view: view.state, default=LockView(LockState.ABSENT, None, None, 0, ""))
-
-    def _height(self) -> int:
-        """Return the relay height up to which a verifier must have read when it believes what is shown now."""
-        return self._relay.blocks[-1].header.height if self._relay.blocks else 0
-
-    def _one(self, order: LockOrder, function: HashFunction, said: Statement) -> LockView:
-        found = _order(order, function, said.transfer)
-        if said.held:
-            return LockView(LockState.SEEN, found, None, 0, HELD)
-        final: dict[str, bool] = {}
-        for what, proof in said.proofs.items():
-            try:
-                final[what] = self._relay.anchored(proof)
-            except ProofRefused:
-                self.lies += 1
-        if _CLAIM in final:
-            state = LockState.CLAIMED_FINAL if final[_CLAIM] else LockState.CLAIMED
-            return LockView(state, found, said.preimage, 0, "")
-        if _REFUND in final:
-            return LockView(LockState.REFUNDED_FINAL if final[_REFUND] else LockState.REFUNDED, found, None, 0, "")
-        if _LOCK in final:
-            code = ResultCode(said.proofs[_LOCK].decision.code)
-            if MEANINGS[code].code_class is not CodeClass.DONE:
-                refused = final[_LOCK]
-                state = LockState.REFUSED if refused else LockState.ABSENT
-                return LockView(state, None, None, 0, code_name(code) if refused else "")
-            return LockView(LockState.FINAL if final[_LOCK] else LockState.SEEN, found, None, self._height(), "")
-        return LockView(LockState.ABSENT, None, None, 0, "")
-
-
-def _order(order: LockOrder, function: HashFunction, transfer: Transfer) -> LockOrder:
-    """Return what a record locks, as an order under the same id; equal to ``order`` only if all of it is as agreed."""
-    sm3 = bool(transfer.flags & TransferFlag.HASH_IS_SM3)
-    return LockOrder(
-        lock_id=order.lock_id,
-        payer=account_text(transfer.debit_account),
-        payee=account_text(transfer.credit_account),
-        amount=transfer.amount,
-        hash_function=function if sm3 == (function == 2) else type(function)(3 - function),
-        hashlock=transfer.binding,
-        timelock_ns=transfer.until,
-        asset=str(transfer.ledger),
-    )
+        return Statement(said.transfer, {LOCK: DecisionProof(leaf, InclusionPath(0, count, path), newest)})

@@ -7,12 +7,14 @@ lose, on no chain; beyond, a foreign leg may cost whoever was away for too long,
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bridge.leg import HashFunction
 from bridge.margins import Margins, SideMargins
 from bridge.ports import Timing
+from clearspan.simulation.bridge.rules import Deal, Measure, Threshold, draw_deal, draw_measures, draw_thresholds
+from clearspan.simulation.bridge.situations import SITUATIONS, situation
 from engine.types import NS_PER_S
 
 __all__ = ["CHAIN", "MARGINS", "TIMING", "VILLAINS_OF_PAYERS", "VILLAINS_OF_PROVIDERS", "Plan"]
@@ -45,6 +47,12 @@ VILLAINS_OF_PAYERS: Final = (
     "exhausts_quote",
     "asks_unlocked",
     "lock_vanishes",
+    "shares_quote",
+    "pays_no_premium",
+    "pays_too_little",
+    "alters_quote",
+    "asks_too_much",
+    "asks_after_expiry",
 )
 VILLAINS_OF_PROVIDERS: Final = (
     "never_locks",
@@ -61,8 +69,9 @@ VILLAINS_OF_PROVIDERS: Final = (
 
 
 _FOREIGN_ONLY: Final = ("lock_vanishes", "spends_lock_id", "reads_pool")
-_TURNS: Final = 40
-"""Villains take turns by seed, and the last turn is a quiet one, so that few seeds in a row meet all of them."""
+_TURNS: Final = 60
+"""Villains and situations take turns by seed, and the last turn is a quiet one: few seeds in a row meet all of them."""
+_SECOND: Final = 0xD0E5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +97,35 @@ class Plan:
     reorgs: list[tuple[int, int, bool]]
     lags: dict[int, int]
     liars: dict[int, str]
-    holds: dict[int, tuple[int, bool]]
     downs: list[tuple[int, int, int]] = field(default_factory=list)
+    deal: Deal = field(default_factory=Deal)
+    thresholds: dict[int, Threshold] = field(default_factory=dict)
+    measures: list[Measure] = field(default_factory=list)
 
     @property
     def legs(self) -> int:
         """How many legs a swap has."""
         return self.ledgers + (self.foreign != "")
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing at all goes wrong."""
+        faults = (
+            self.villains,
+            self.crashes,
+            self.losses,
+            self.relay_stalls,
+            self.chain_stalls,
+            self.partitions,
+            self.reorgs,
+            any(self.lags.values()),
+            self.liars,
+            self.downs,
+            self.thresholds,
+            self.measures,
+            self.deal.shared,
+        )
+        return not any(faults)
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -112,9 +143,11 @@ class Plan:
             if not name
             else {0 if not party else legs - 1 if name in _FOREIGN_ONLY else draw.randrange(1, legs): name}
         )
+        # What deals and rules are has its own chance, so that neither's draws move the other's.
+        second = random.Random(seed ^ _SECOND)  # noqa: S311 - as above
         calm = turn == _TURNS - 1
         beyond = draw.random() < 0.25 and not calm
-        return cls(
+        plan = cls(
             seed=seed,
             ledgers=ledgers,
             foreign=foreign,
@@ -134,9 +167,13 @@ class Plan:
             reorgs=_reorgs(draw) if foreign and not calm else [],
             lags={} if calm else {index: draw.choice((0, 0, 3, 30, 90)) * _S for index in range(ledgers)},
             liars={} if calm else _liars(draw, ledgers),
-            holds={} if calm else _holds(draw, ledgers),
             downs=[] if calm else _downs(draw, ledgers),
+            deal=draw_deal(second, name, premiums=foreign != "first"),
+            thresholds={} if calm else draw_thresholds(second, ledgers),
+            measures=[] if calm else draw_measures(second, seed, ledgers, first=int(foreign == "first")),
         )
+        at = turn - len(VILLAINS_OF_PAYERS) - len(VILLAINS_OF_PROVIDERS)
+        return replace(plan, **situation(SITUATIONS[at], ledgers)) if 0 <= at < len(SITUATIONS) else plan
 
 
 def _villain(draw: random.Random, turn: int) -> tuple[int, str]:
@@ -197,13 +234,6 @@ def _liars(draw: random.Random, ledgers: int) -> dict[int, str]:
     if draw.random() > 0.25:
         return {}
     return {draw.randrange(ledgers): draw.choice(("forges", "denies"))}
-
-
-def _holds(draw: random.Random, ledgers: int) -> dict[int, tuple[int, bool]]:
-    """On which ledger locks are held, how long, and whether they are let through."""
-    if draw.random() > 0.25:
-        return {}
-    return {draw.randrange(ledgers): (draw.choice((4, 20, 200)) * _S, draw.random() < 0.7)}
 
 
 def _downs(draw: random.Random, ledgers: int) -> list[tuple[int, int, int]]:

@@ -1,6 +1,7 @@
 """The ledgers of a simulated network: one domain each, the same participants on all of them, money issued to each.
 
-Everything is derived from a number and signed for real; what a number gives is made once and loaded from then on.
+Everything is derived from a number and signed for real; what a number gives is made once and loaded from then on. The
+number also says how many shards each ledger has, so that the accounts of a leg lie on one shard or on two.
 """
 
 from __future__ import annotations
@@ -22,13 +23,25 @@ if TYPE_CHECKING:
     from engine.batch import BatchColumns
     from shards.domain import Round
 
-__all__ = ["FUNDS", "LEDGERS", "Realm", "realm_of", "signed_header"]
+__all__ = ["BANKS", "FUNDS", "LEDGERS", "OPERATOR", "SUPERVISORS", "LedgerWorld", "Realm", "realm_of", "signed_headers"]
 
 LEDGERS: Final = ((156, "CNY", 2), (344, "HKD", 2), (764, "THB", 2), (392, "JPY", 0))
 FUNDS: Final = 1_000_000
 BANKS: Final = 6
+OPERATOR: Final = 1
+"""The key of the operator who sets rules together with a supervisor."""
+SUPERVISORS: Final = (3, 4, 6)
+"""Keys of supervisors: one each of two institutions, and a second one of the first."""
+_SHARDS_MAX: Final = 4
 _ISSUER: Final = 100
-_KEYS: Final = (Role.OPERATOR, Role.OPERATOR, Role.SUPERVISOR, Role.SUPERVISOR, Role.BLOCK)
+_KEYS: Final = (
+    (Role.OPERATOR, 1),
+    (Role.OPERATOR, 1),
+    (Role.SUPERVISOR, 2),
+    (Role.SUPERVISOR, 3),
+    (Role.BLOCK, 1),
+    (Role.SUPERVISOR, 2),
+)
 
 
 class LedgerWorld(World):
@@ -45,6 +58,10 @@ class LedgerWorld(World):
         """Return a bank's account on this ledger."""
         return self.banks[bank].accounts[0]
 
+    def key_of(self, account: int) -> int:
+        """Return the key that signs for a bank's account."""
+        return next(bank.account_key for bank in self.banks if account in bank.accounts)
+
 
 @dataclass(frozen=True, slots=True)
 class Realm:
@@ -52,23 +69,18 @@ class Realm:
 
     genesis: Genesis
     worlds: tuple[LedgerWorld, ...]
-    states: tuple[bytes, ...]
+    states: tuple[dict[int, bytes], ...]
     headers: tuple[tuple[SignedHeader, ...], ...]
     time: int
 
     def core(self, index: int) -> DomainCore:
         """Return a fresh core of a domain."""
-        shard = self.shard(index)
-        machine = ShardMachine.load(self.genesis, shard, self.states[index])
-        return DomainCore(self.genesis, {shard: machine}, SlotMap.of(self.genesis, index + 1), 1)
-
-    def shard(self, index: int) -> int:
-        """Return the one shard of a domain."""
-        return self.genesis.domains[index].shard_ids()[0]
+        machines = {shard: ShardMachine.load(self.genesis, shard, state) for shard, state in self.states[index].items()}
+        return DomainCore(self.genesis, machines, SlotMap.of(self.genesis, index + 1), 1)
 
 
-def signed_header(world: World, round_: Round) -> list[SignedHeader]:
-    """Sign what a round has sealed."""
+def signed_headers(world: World, round_: Round) -> list[SignedHeader]:
+    """Sign what a round has sealed: one header of each shard."""
     made = []
     for block in round_.sealed:
         signature = world.block_key.sign(
@@ -86,11 +98,12 @@ def realm_of(count: int, number: int) -> Realm:
         ledger, currency, scale = LEDGERS[index]
         keys = {key_id: _secret(number, f"{currency} {key_id}") for key_id in range(1, len(_KEYS) + 1)}
         genesis_keys = tuple(
-            GenesisKey(2 if role is Role.SUPERVISOR else 1, role, keys[key_id].suite, keys[key_id].public)
-            for key_id, role in enumerate(_KEYS, 1)
+            GenesisKey(participant, role, keys[key_id].suite, keys[key_id].public)
+            for key_id, (role, participant) in enumerate(_KEYS, 1)
         )
         terms = GenesisLedger(ledger, currency, scale, _ISSUER, window_s=60, lock_min_s=5)
-        domains.append(GenesisDomain(index + 1, currency, 1, (terms,), genesis_keys))
+        shards = 1 + (number + index) % _SHARDS_MAX
+        domains.append(GenesisDomain(index + 1, currency, shards, (terms,), genesis_keys))
         secrets.append(keys)
     random = hashlib.sha256(f"bridge simulation {number}".encode()).digest()
     genesis = Genesis("simulation", random, START, tuple(domains), ())
@@ -106,18 +119,17 @@ def realm_of(count: int, number: int) -> Realm:
     return Realm(genesis, tuple(worlds), tuple(states), tuple(headers), now)
 
 
-def _founded(world: LedgerWorld, now: int) -> tuple[bytes, tuple[SignedHeader, ...]]:
-    """Bring a domain's parties in and give each bank its funds; return its state and headers."""
-    shard = world.genesis.domain(world.domain).shard_ids()[0]
-    core = DomainCore(
-        world.genesis, {shard: ShardMachine(world.genesis, shard)}, SlotMap.of(world.genesis, world.domain), 1
-    )
+def _founded(world: LedgerWorld, now: int) -> tuple[dict[int, bytes], tuple[SignedHeader, ...]]:
+    """Bring a domain's parties in and give each bank its funds; return the state of its shards and their headers."""
+    shards = world.genesis.domain(world.domain).shard_ids()
+    machines = {shard: ShardMachine(world.genesis, shard) for shard in shards}
+    core = DomainCore(world.genesis, machines, SlotMap.of(world.genesis, world.domain), 1)
     rounds = [core.run([AdminJob(columns) for columns in world.setup], now, seal=True)]
     for bank in range(BANKS):
         rounds += [_applied(core, columns, now) for columns in world.issue(world.account(bank), FUNDS, now)]
     rounds.append(core.run([], now, seal=True))
-    headers = tuple(each for round_ in rounds for each in signed_header(world, round_))
-    return core.machines[shard].export(), headers
+    headers = tuple(each for round_ in rounds for each in signed_headers(world, round_))
+    return {shard: machine.export() for shard, machine in core.machines.items()}, headers
 
 
 def _applied(core: DomainCore, columns: BatchColumns, now: int) -> Round:

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bridge.leg import HashFunction
 from bridge.memory_chain import ClaimWish, LockWish
 from bridge.ports import AskAcceptance, ClaimForeign, Lock, Reveal
+from bridge.quotes import SignedQuote
 from bridge.terms import seal_terms
+from clearspan.bridging.beside import due_of_payer
+from clearspan.simulation.bridge.market import account_of_chain
 from clearspan.simulation.bridge.party import WINDOW_S, Party
 from clearspan.simulation.bridge.plan import CHAIN, MARGINS
-from clearspan.simulation.bridge.swaps import account_of_chain, draft_of, salt_of
+from clearspan.simulation.bridge.swaps import draft_of, salt_of
 from engine.types import NS_PER_S, TransferFlag
 
 if TYPE_CHECKING:
     from bridge.leg import LockOrder
     from bridge.ports import Action
     from bridge.terms import SwapTerms
-    from clearspan.simulation.bridge.scene import Scene
+    from clearspan.simulation.bridge.dealing import Question
+    from clearspan.simulation.bridge.market import Market, Purchase
+    from clearspan.simulation.bridge.stage import Stage
 
 __all__ = ["villain_of"]
 
-_BAD_PREIMAGES = (b"", b"x" * 31, b"x" * 33, b"x" * (1 << 20))
+_BAD_PREIMAGES: Final = {"0": b"", "31": b"x" * 31, "33": b"x" * 33, "1_mib": b"x" * (1 << 20)}
+_EXHAUSTS_BY: Final = 20
 
 
 class _Forger(Party):
-    """Sends locks that differ from what was agreed; ``_change`` says how."""
+    """Sends locks that differ from what was agreed; the villain's name says how."""
 
     def lock(self, party: bytes, action: Lock) -> None:
-        scene, terms = self.scene, self.scene.terms(party)
+        stage, terms = self.stage, self.stage.terms(party)
         if terms.legs[action.leg].foreign:
-            scene.send(self, CHAIN, lambda: scene.wish(LockWish(self._changed_order(action))))
+            stage.send(self, CHAIN, lambda: stage.wish(LockWish(self._changed_order(action))))
             return
-        place = scene.place_of(terms, action.leg)
+        place = stage.place_of(terms, action.leg)
         key_id = place.world.banks[self.index].account_key
         record = terms.lock_record(
-            action.leg, scene.suite, key_id=key_id, now_ns=action.signed_at_ns, window_s=WINDOW_S
+            action.leg, stage.suite, key_id=key_id, now_ns=action.signed_at_ns, window_s=WINDOW_S
         )
         if self.villain == "other_hash_function":
             record = replace(record, flags=record.flags ^ int(TransferFlag.HASH_IS_SM3))
@@ -45,11 +51,11 @@ class _Forger(Party):
             record = replace(record, until=record.until - 25 * NS_PER_S)
         else:
             record = replace(record, amount=record.amount - 1)
-        scene.send(self, place.name, lambda: scene.submit(place, record, action.order.lock_id))
+        stage.send(self, place.name, lambda: stage.submit(place, record))
         if self.villain == "duplicate_ids":
             honest = replace(record, amount=record.amount + 1)
-            scene.send(self, place.name, lambda: scene.submit(place, honest, action.order.lock_id))
-            scene.send(self, place.name, lambda: scene.submit(place, record, action.order.lock_id))
+            stage.send(self, place.name, lambda: stage.submit(place, honest))
+            stage.send(self, place.name, lambda: stage.submit(place, record))
 
     def _changed_order(self, action: Lock) -> LockOrder:
         order = action.order
@@ -64,7 +70,7 @@ class _Payer(Party):
     """Breaks a rule on the way; the swap itself was begun as agreed."""
 
     def act(self, party: bytes, action: Action) -> None:
-        name, scene = self.villain, self.scene
+        name, stage = self.villain, self.stage
         if isinstance(action, Reveal | ClaimForeign):
             if name == "never_reveals":
                 return
@@ -75,140 +81,189 @@ class _Payer(Party):
                 self._try_bad(party, action)
         if isinstance(action, AskAcceptance) and name == "reveals_early" and action.leg == 1:
             secret = self._secret(party)
-            scene.send(self, "relay", lambda: scene.reveal(secret))
+            stage.send(self, "relay", lambda: stage.reveal(secret))
         if isinstance(action, AskAcceptance) and name == "duplicate_ids":
             super().act(party, action)
             super().act(party, action)
         super().act(party, action)
 
+    def pay_premium(self, party: bytes) -> None:
+        if self.villain != "pays_no_premium":
+            super().pay_premium(party)
+
     def _secret(self, party: bytes) -> bytes:
-        terms = self.scene.terms(party)
-        for number in range(self.scene.plan.swaps):
-            sealed, secret = seal_terms(terms, salt_of(self.scene, number), self.scene.suite)
+        terms = self.stage.terms(party)
+        for number in range(self.stage.plan.swaps):
+            sealed, secret = seal_terms(terms, salt_of(self.stage, number), self.stage.suite)
             if sealed.hashlock == terms.hashlock:
                 return secret
         raise AssertionError
 
     def _reveal_when(self, party: bytes, action: Reveal | ClaimForeign, *, late: bool) -> None:
         """Reveal in the last block before the timelock, or in the first after it."""
-        scene = self.scene
-        last = scene.terms(party).legs[-1]
+        stage = self.stage
+        last = stage.terms(party).legs[-1]
         if isinstance(action, Reveal):
-            when = last.timelock_ns - scene.plan.skews.get("relay", 0)
-            scene.at(when + (1 if late else -2 * NS_PER_S), lambda: scene.reveal(action.preimage))
+            when = last.timelock_ns - stage.plan.skews.get("relay", 0)
+            stage.at(when + (1 if late else -2 * NS_PER_S), lambda: stage.reveal(action.preimage))
             return
-        order = scene.orders(party)[action.leg]
-        when = last.timelock_ns - scene.plan.skews.get(CHAIN, 0)
-        scene.at(when + (1 if late else -2 * NS_PER_S), lambda: scene.wish(ClaimWish(order, action.preimage)))
+        order = stage.orders(party)[action.leg]
+        when = last.timelock_ns - stage.plan.skews.get(CHAIN, 0)
+        stage.at(when + (1 if late else -2 * NS_PER_S), lambda: stage.wish(ClaimWish(order, action.preimage)))
 
     def _try_bad(self, party: bytes, action: Reveal | ClaimForeign) -> None:
-        scene = self.scene
-        for preimage in _BAD_PREIMAGES:
-            if scene.relay.reveal(preimage):
-                raise AssertionError("the relay took a preimage that is none")
+        stage = self.stage
+        for name, preimage in _BAD_PREIMAGES.items():
+            if stage.relay.reveal(preimage):
+                stage.fail(f"the relay took a preimage of {len(preimage)} bytes")
             if isinstance(action, ClaimForeign):
-                scene.wish(ClaimWish(scene.orders(party)[action.leg], preimage))
-            scene.reach("bad_preimage_refused")
+                stage.wish(ClaimWish(stage.orders(party)[action.leg], preimage))
+                stage.reach("bad_preimage_on_chain")
+            stage.reach(f"bad_preimage_{name}")
 
 
 class _RoguePayer(Party):
     """Begins swaps that an honest payer's machine would never begin; asks and locks by hand."""
 
-    def open(self, terms: SwapTerms, salt: bytes, secret: bytes, number: int) -> None:
-        if number == 0 and self.villain in ("reuses_hash", "exhausts_quote"):
-            super().open(terms, salt, secret, number)
+    def open(self, terms: SwapTerms, salt: bytes, secret: bytes, purchase: Purchase) -> None:
+        if purchase.number == 0 and self.villain in ("reuses_hash", "exhausts_quote"):
+            super().open(terms, salt, secret, purchase)
             # Beside the first swap, or when its secret is public.
-            later = 45 if self.scene.plan.seed % 2 else 4
-            self.scene.after(later * NS_PER_S, lambda: self._rogue(terms, salt, secret))
+            later = 45 if self.stage.plan.seed % 2 else 4
+            self.stage.after(later * NS_PER_S, lambda: self._rogue(terms, salt, secret, purchase))
             return
-        self._rogue(terms, salt, secret)
+        self._rogue(terms, salt, secret, purchase)
 
-    def _rogue(self, terms: SwapTerms, salt: bytes, secret: bytes) -> None:
-        scene, name = self.scene, self.villain
-        terms = replace(terms, uetr=bytes(reversed(terms.uetr)))
-        if name == "short_timelock":
-            draft = draft_of(scene, 0, shorter_ns=40 * NS_PER_S + 2 * self._room())
-            terms, secret = seal_terms(replace(draft, uetr=terms.uetr), salt, scene.suite)
-        elif name == "small_margin":
-            closer = draft_of(scene, 0, closer_ns=MARGINS.needed(CHAIN, "") if scene.plan.foreign else 0)
-            if not scene.plan.foreign:
-                early = closer.legs[0].timelock_ns - 30 * NS_PER_S
-                closer = replace(closer, legs=(replace(closer.legs[0], timelock_ns=early), *closer.legs[1:]))
-            terms, secret = seal_terms(replace(closer, uetr=terms.uetr), salt, scene.suite)
-        elif name == "reuses_hash":
-            terms = replace(draft_of(scene, 0), uetr=terms.uetr, hashlock=terms.hashlock)
-        elif name == "exhausts_quote":
-            legs = tuple(replace(leg, amount=20_000) for leg in terms.legs)
-            terms, secret = seal_terms(replace(terms, legs=legs), salt, scene.suite)
-        scene.add_swap(terms)
-        order = terms.orders(scene.suite)[0]
-        if name != "asks_unlocked":
+    def _rogue(self, terms: SwapTerms, salt: bytes, secret: bytes, purchase: Purchase) -> None:
+        stage = self.stage
+        terms, secret = self._changed(terms, salt, secret, purchase)
+        stage.add_swap(terms, purchase)
+        order = terms.orders(stage.suite)[0]
+        rows = due_of_payer(order.lock_id, terms, purchase.route)
+        if self.villain == "pays_too_little":
+            rows = [replace(row, amount=max(1, row.amount - 1)) for row in rows]
+        self.purse.plan(rows)
+        self.pay_premium(order.lock_id)
+        self.do([])
+        if self.villain != "asks_unlocked":
             self.lock(order.lock_id, Lock(0, order, self.clock))
+        wait = stage.plan.deal.quote_s * NS_PER_S if self.villain == "asks_after_expiry" else 0
         for leg in range(1, len(terms.legs)):
             for again in range(3):
                 ask = AskAcceptance(leg)
-                scene.after((6 + leg * 8 + again * 3) * NS_PER_S, partial(self.ask, order.lock_id, ask))
+                stage.after(wait + (6 + leg * 8 + again * 3) * NS_PER_S, partial(self.ask, order.lock_id, ask))
         # Whatever was accepted is claimed at the end, so that what should not have been accepted costs somebody.
         when = terms.legs[-1].timelock_ns - 3 * NS_PER_S
-        last = terms.orders(scene.suite)[-1]
+        last = terms.orders(stage.suite)[-1]
         if terms.legs[-1].foreign:
-            scene.at(when, lambda: scene.wish(ClaimWish(last, secret)))
+            stage.at(when, lambda: stage.wish(ClaimWish(last, secret)))
         else:
-            scene.at(when, lambda: scene.reveal(secret))
+            stage.at(when, lambda: stage.reveal(secret))
+
+    def _changed(self, terms: SwapTerms, salt: bytes, secret: bytes, purchase: Purchase) -> tuple[SwapTerms, bytes]:
+        stage, name = self.stage, self.villain
+        uetr = bytes(reversed(terms.uetr))
+        if name == "reuses_hash":
+            draft = draft_of(stage, self.market, purchase)
+            return replace(draft, uetr=uetr, hashlock=terms.hashlock), secret
+        draft = draft_of(stage, self.market, purchase)
+        if name == "short_timelock":
+            draft = draft_of(stage, self.market, purchase, shorter_ns=40 * NS_PER_S + 2 * self._room())
+        elif name == "small_margin":
+            closer_ns = MARGINS.needed(CHAIN, "") if stage.plan.foreign else 0
+            draft = draft_of(stage, self.market, purchase, closer_ns=closer_ns)
+            if not stage.plan.foreign:
+                early = draft.legs[0].timelock_ns - 30 * NS_PER_S
+                draft = replace(draft, legs=(replace(draft.legs[0], timelock_ns=early), *draft.legs[1:]))
+        elif name == "exhausts_quote":
+            legs = (replace(leg, amount=leg.amount * _EXHAUSTS_BY) for leg in draft.legs)
+            draft = replace(draft, legs=tuple(legs))
+        elif name == "asks_too_much":
+            last = replace(draft.legs[-1], amount=draft.legs[-1].amount + 1)
+            draft = replace(draft, legs=(*draft.legs[:-1], last))
+        return seal_terms(replace(draft, uetr=uetr), salt, stage.suite)
 
     def _room(self) -> int:
-        return max((abs(skew) for skew in self.scene.plan.skews.values()), default=0) + MARGINS.skew_ns
+        return max((abs(skew) for skew in self.stage.plan.skews.values()), default=0) + MARGINS.skew_ns
+
+    def question(self, party: bytes, leg: int) -> Question:
+        """Show a quote that says more than the provider's, under his signature."""
+        question = super().question(party, leg)
+        if self.villain != "alters_quote":
+            return question
+        mine = SignedQuote.decode(question.quotes[0])
+        larger = replace(mine.quote, total_amount=mine.quote.total_amount * 2)
+        return replace(question, quotes=(SignedQuote(larger, mine.signature).encode(), *question.quotes[1:]))
 
 
 class _Vanisher(Party):
     """Locks on the foreign chain, and has a reorganisation take the lock away before it is final."""
 
-    def __init__(self, scene: Scene, index: int, crashes: list[tuple[int, int]]) -> None:
-        super().__init__(scene, index, crashes)
+    def __init__(self, stage: Stage, market: Market, index: int, crashes: list[tuple[int, int]]) -> None:
+        super().__init__(stage, market, index, crashes)
         self._vanished: list[bytes] = []
 
     def lock(self, party: bytes, action: Lock) -> None:
-        scene = self.scene
-        if not scene.terms(party).legs[action.leg].foreign:
+        stage = self.stage
+        if not stage.terms(party).legs[action.leg].foreign:
             super().lock(party, action)
         elif self.villain:
             wish = LockWish(action.order)
             if party not in self._vanished:
                 self._vanished.append(party)
-                scene.wish(wish)
-                scene.after(4 * NS_PER_S, lambda: scene.undo(wish))
+                stage.wish(wish)
+                stage.after(4 * NS_PER_S, lambda: stage.undo(wish))
 
 
 class _Provider(Party):
     """Accepts as agreed and then does less."""
 
     def act(self, party: bytes, action: Action) -> None:
-        name, scene = self.villain, self.scene
+        name, stage = self.villain, self.stage
         if isinstance(action, Lock):
             if name == "never_locks":
                 return
             if name == "locks_late":
-                scene.after(25 * NS_PER_S, lambda: self.lock(party, action))
+                stage.after(25 * NS_PER_S, lambda: self.lock(party, action))
                 return
-            if name == "reads_pool" and scene.terms(party).legs[action.leg].foreign:
-                scene.at(action.order.timelock_ns - 8 * NS_PER_S, lambda: self.lock(party, action))
+            if name == "reads_pool" and stage.terms(party).legs[action.leg].foreign:
+                stage.at(action.order.timelock_ns - 8 * NS_PER_S, lambda: self.lock(party, action))
                 return
-            if name == "spends_lock_id" and scene.chain is not None:
+            if name == "spends_lock_id" and stage.chain is not None:
                 stranger = replace(action.order, payer=account_of_chain(self.index), asset="", amount=1)
-                scene.wish(LockWish(stranger))
+                stage.wish(LockWish(stranger))
         if name == "never_claims" and isinstance(action, Reveal | ClaimForeign):
             return
         super().act(party, action)
 
 
-_FORGERS = frozenset({"locks_less", "locks_short", "other_hash_function"})
-_ROGUES = frozenset({"reuses_hash", "short_timelock", "small_margin", "exhausts_quote", "asks_unlocked"})
-_PAYERS = frozenset({"never_reveals", "last_tick", "reveals_early", "reveals_late", "bad_preimages"})
+class _Duplicator(_Forger, _Payer):
+    """Sends everything several times, and other locks under the same id."""
+
+
+_FORGERS: Final = frozenset({"locks_less", "locks_short", "other_hash_function"})
+_ROGUES: Final = frozenset(
+    {
+        "reuses_hash",
+        "short_timelock",
+        "small_margin",
+        "exhausts_quote",
+        "asks_unlocked",
+        "alters_quote",
+        "asks_after_expiry",
+        "asks_too_much",
+        "pays_too_little",
+    }
+)
+_PAYERS: Final = frozenset(
+    {"never_reveals", "last_tick", "reveals_early", "reveals_late", "bad_preimages", "pays_no_premium"}
+)
 
 
 def villain_of(name: str) -> type[Party]:
     """Return the kind of party that a villain's name asks for; an honest one for none."""
-    if not name:
+    # Whose villainy is the plan's own (two swaps on one quote) behaves as an honest party does.
+    if not name or name == "shares_quote":
         return Party
     if name in _FORGERS:
         return _Forger
@@ -219,7 +274,3 @@ def villain_of(name: str) -> type[Party]:
     if name == "duplicate_ids":
         return _Duplicator
     return _Payer if name in _PAYERS else _Provider
-
-
-class _Duplicator(_Forger, _Payer):
-    """Sends everything several times, and other locks under the same id."""
