@@ -196,7 +196,7 @@ async def _quotes(client: BridgeClient) -> list[bytes]:
             version=1,
             source_ledger=_SOURCE,
             target_ledger=_TARGET,
-            amount=_wide(8 * 10**11),
+            amount=_wide(4 * 10**11),
             exact=bridge_pb2.EXACT_SEND,
             debit_account=_wide(_account(_PAYER)),
             credit_account=_wide(_account(_PAYEE)),
@@ -239,6 +239,8 @@ class _Listening:
             assert self._task is not None
             if self._task.done():
                 self._task.result()
+                message = "the bridge ended its stream of progress"
+                raise RuntimeError(message)
             self.news.clear()
             try:
                 async with asyncio.timeout(0.5):

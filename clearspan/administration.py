@@ -274,7 +274,10 @@ class AdminDesk:
         return members
 
     async def add_keys(self, wanted: Sequence[tuple[Member, Role, SigningSuite]]) -> list[int]:
-        """Make and register keys, signed by each member's registrar; return their indexes in the members' rings."""
+        """Make and register keys; return their indexes in the members' rings.
+
+        Each member's registrar signs, for a key of role screening an operator.
+        """
         indexes = [member.ring.create(suite, ParticipantId(member.number), role) for member, role, suite in wanted]
         requests = [
             self.request(
@@ -286,8 +289,9 @@ class AdminDesk:
             )
             for (member, role, suite), index in zip(wanted, indexes, strict=True)
         ]
+        first = [self._operators[0] if role is Role.SCREENING else member.registrar for member, role, _ in wanted]
         second = [self._operators[0] if role is Role.ISSUER else None for _, role, _ in wanted]
-        assigned = await self.send(requests, [member.registrar for member, _, _ in wanted], second)
+        assigned = await self.send(requests, first, second)
         for (member, _, _), index, key_id in zip(wanted, indexes, assigned, strict=True):
             member.ring.set_key_id(index, KeyId(key_id))
         return indexes
@@ -347,45 +351,51 @@ class AdminDesk:
 
         Returns the code of each post: created, or created_in_transit for an account on another shard than the issuer's.
         """
-        terms = self._ledger(ledger)
         maker, checker = issuer.signers(Role.ISSUER)[:2]
-        source = ordinary_account_id(issuer.number, ISSUER_SERIAL)
         codes: list[int] = []
         for start in range(0, len(amounts), BATCH_COUNT_MAX):
             part = amounts[start : start + BATCH_COUNT_MAX]
-            expires_at = self._now() + terms.window_s * NS_PER_S // 2
-            pendings = [
-                Transfer(
-                    id=new_transfer_id(),
-                    debit_account=source,
-                    credit_account=account,
-                    amount=amount,
-                    ledger=terms.ledger,
-                    key_id=maker.key_id,
-                    expires_at=expires_at,
-                    valid_for_s=terms.window_s,
-                    flags=int(TransferKind.PENDING),
-                )
-                for account, amount in part
-            ]
+            pendings = [self._issuing(issuer, maker, *each, ledger) for each in part]
             posts = [
-                Transfer(
-                    id=new_transfer_id(),
-                    debit_account=source,
-                    credit_account=pending.credit_account,
-                    amount=pending.amount,
-                    reference=pending.id,
-                    ledger=terms.ledger,
-                    key_id=checker.key_id,
-                    expires_at=expires_at,
-                    valid_for_s=terms.window_s,
-                    flags=int(TransferKind.POST),
-                )
-                for pending in pendings
+                self._issuing(issuer, checker, *each, ledger, pending.id)
+                for each, pending in zip(part, pendings, strict=True)
             ]
             await self.submit(pendings, maker)
             codes += await self.submit(posts, checker)
         return codes
+
+    async def issue_first(self, issuer: Member, account: int, amount: int, ledger: int | None = None) -> int:
+        """Make one issue pending with the issuer's first key and return its id: nothing is in circulation yet."""
+        maker = issuer.signers(Role.ISSUER)[0]
+        pending = self._issuing(issuer, maker, account, amount, ledger)
+        await self.submit([pending], maker)
+        return pending.id
+
+    async def issue_second(
+        self, issuer: Member, account: int, amount: int, pending: int, ledger: int | None = None
+    ) -> int:
+        """Post with the issuer's last key what its first key made pending; return the code, as issue does."""
+        checker = issuer.signers(Role.ISSUER)[-1]
+        (code,) = await self.submit([self._issuing(issuer, checker, account, amount, ledger, pending)], checker)
+        return code
+
+    def _issuing(  # noqa: PLR0917 - who issues and signs, to whom, how much, where, what is posted
+        self, issuer: Member, signer: RingKey, account: int, amount: int, ledger: int | None, pending: int = 0
+    ) -> Transfer:
+        """Return a pending of an issuer's account, or with ``pending`` its post."""
+        terms = self._ledger(ledger)
+        return Transfer(
+            id=new_transfer_id(),
+            debit_account=ordinary_account_id(issuer.number, ISSUER_SERIAL),
+            credit_account=account,
+            amount=amount,
+            reference=pending,
+            ledger=terms.ledger,
+            key_id=signer.key_id,
+            expires_at=self._now() + terms.window_s * NS_PER_S // 2,
+            valid_for_s=terms.window_s,
+            flags=int(TransferKind.POST if pending else TransferKind.PENDING),
+        )
 
     async def submit(self, transfers: Sequence[Transfer], signer: RingKey) -> list[int]:
         """Sign up to 8,192 transfers with one key and submit them; return their codes.

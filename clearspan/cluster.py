@@ -21,6 +21,7 @@ from clearspan.founding import (
     create_network,
     issuer_of,
     operator_of,
+    regulator_of,
     supervisor_of,
     temporary_network,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "create_network",
     "issuer_of",
     "operator_of",
+    "regulator_of",
     "supervisor_of",
     "temporary_network",
 ]

@@ -63,6 +63,7 @@ __all__ = [
     "create_network",
     "issuer_of",
     "operator_of",
+    "regulator_of",
     "supervisor_of",
     "temporary_network",
 ]
@@ -85,8 +86,13 @@ def operator_of(domain: int) -> int:
 
 
 def supervisor_of(domain: int) -> int:
-    """Return the participant number of a domain's supervisor in a development network."""
+    """Return the participant number of a domain's first supervisor, its central bank, in a development network."""
     return domain * _DOMAIN_SPAN + 2
+
+
+def regulator_of(domain: int) -> int:
+    """Return the participant number of a domain's second supervisor, its regulator: two release what is held."""
+    return domain * _DOMAIN_SPAN + 4
 
 
 def issuer_of(domain: int) -> int:
@@ -180,7 +186,8 @@ class _Maker:
         ledger = GenesisLedger(found.number, found.code, found.scale, issuer, window_s=window_s, lock_min_s=lock_min_s)
         plan = (
             (operator_of(number), Role.OPERATOR, 2),
-            (supervisor_of(number), Role.SUPERVISOR, 2),
+            (supervisor_of(number), Role.SUPERVISOR, 1),
+            (regulator_of(number), Role.SUPERVISOR, 1),
             (operator_of(number), Role.BLOCK, 1),
         )
         keys: list[GenesisKey] = []
@@ -215,6 +222,7 @@ class _Maker:
             self._pki.issue_server(f"node-{domain.name}")
             self._client(f"operator-{domain.name}", PeerRole.OPERATOR, operator_of(domain.domain))
             self._client(f"supervisor-{domain.name}", PeerRole.SUPERVISOR, supervisor_of(domain.domain))
+            self._client(f"regulator-{domain.name}", PeerRole.SUPERVISOR, regulator_of(domain.domain))
             self._client(f"issuer-{domain.name}", PeerRole.ISSUER, issuer_of(domain.domain))
         for validator in genesis.validators:
             identity = Identity(self._network, PeerRole.VALIDATOR, validator.participant)
@@ -306,6 +314,7 @@ class _Maker:
             for number, title in (
                 (operator_of(domain.domain), "operator"),
                 (supervisor_of(domain.domain), "supervisor"),
+                (regulator_of(domain.domain), "regulator"),
             )
         ]
         write_json(self._path / "participants.json", {"format": FORMAT, "participants": entries})

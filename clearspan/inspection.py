@@ -30,6 +30,10 @@ class InspectKind(IntEnum):
     TRANSFERS = 2
     STATEMENT = 3
     RULES = 4
+    CASES = 5
+    """The list of a bridge's cases."""
+    CASE = 6
+    """One of them."""
 
 
 def query_digest(suite: int, kind: InspectKind, query: bytes) -> bytes:

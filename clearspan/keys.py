@@ -10,18 +10,25 @@ TLS keys never stand here (clearspan.pki). A passphrase comes from a file only, 
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from clearspan.errors import KeyFileExposed, KeyFileInvalid, PassphraseWrong
+from clearspan.errors import KeyFileInvalid, PassphraseWrong
+from clearspan.private_files import (
+    Derivation,
+    HexText,
+    ScryptCost,
+    derive,
+    is_known,
+    new_derivation,
+    read_private,
+    write_private,
+)
 from engine.types import KeyId, ParticipantId, Role, SigningSuite
 from native.errors import KeyRejected
 from native.signatures import SigningKeys, public_key, sign
@@ -35,7 +42,6 @@ __all__ = ["FORMAT", "KeyFile", "KeyInfo", "KeyRing", "ScryptCost", "read_passph
 FORMAT: Final = 1
 _KIND: Final = "clearspan-keys"
 _SECRET_BYTES: Final = 32
-_SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _PASSPHRASE_BYTES_MAX: Final = 1024
@@ -46,23 +52,7 @@ _SUFFIX: Final = ".key"
 _GENERATE_TRIES_MAX: Final = 16
 _UNREGISTERED: Final = KeyId(0)
 
-_Hex = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})*$")]
 _U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class ScryptCost:
-    """Cost of one derivation: memory is 128 x n x r bytes. The default takes about 0.1 s and 32 MiB."""
-
-    n: int = 1 << 15
-    r: int = 8
-    p: int = 1
-
-
-# A file chooses its own cost, so a bound keeps a hostile one from taking the machine: 1 GiB, and 16 lanes.
-_COST_N_MAX: Final = 1 << 20
-_COST_R_MAX: Final = 8
-_COST_P_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +71,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     key_id: _U32
     participant: _U32
     role: int
-    public_key: _Hex
-
-
-class _Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    name: str
-    n: Annotated[int, msgspec.Meta(ge=2, le=_COST_N_MAX)]
-    r: Annotated[int, msgspec.Meta(ge=1, le=_COST_R_MAX)]
-    p: Annotated[int, msgspec.Meta(ge=1, le=_COST_P_MAX)]
-    salt: _Hex
+    public_key: HexText
 
 
 class _Clear(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,15 +79,15 @@ class _Clear(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     kind: str
     format: int
-    derivation: _Derivation
+    derivation: Derivation
     cipher: str
-    nonce: _Hex
+    nonce: HexText
     keys: list[_Entry]
 
 
 class _Container(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     clear: _Clear
-    ciphertext: _Hex
+    ciphertext: HexText
 
 
 class KeyRing:
@@ -174,7 +156,7 @@ class KeyRing:
     def save(self, path: Path, passphrase: bytes, cost: ScryptCost | None = None) -> None:
         """Write all keys as one container, synced, replacing what was there in one step."""
         content = _seal(self._infos, self._secrets, passphrase, cost if cost is not None else ScryptCost())
-        _write(path, content)
+        write_private(path, content)
 
     @classmethod
     def load(cls, path: Path, passphrase: bytes) -> Self:
@@ -189,7 +171,7 @@ class KeyRing:
             if not paths:
                 raise KeyFileInvalid(str(path), f"holds neither {_RING_NAME} nor *{_SUFFIX}")
         for each in paths:
-            for info, secret in _open(_read(each), each, passphrase):
+            for info, secret in _open(read_private(each, _FILE_BYTES_MAX), each, passphrase):
                 try:
                     ring._add(info, secret)
                 except (ValueError, KeyRejected) as error:
@@ -269,7 +251,7 @@ def read_passphrase(path: Path) -> bytes:
 
     Raises KeyFileExposed when others may read the file, KeyFileInvalid when it is missing, empty or longer than 1 KiB.
     """
-    content = _read(path, _PASSPHRASE_BYTES_MAX + 2)
+    content = read_private(path, _PASSPHRASE_BYTES_MAX + 2)
     passphrase = content.removesuffix(b"\n").removesuffix(b"\r")
     if not passphrase or len(passphrase) > _PASSPHRASE_BYTES_MAX:
         raise KeyFileInvalid(str(path), f"a passphrase has 1 to {_PASSPHRASE_BYTES_MAX} bytes")
@@ -288,17 +270,12 @@ def _generate(suite: SigningSuite) -> tuple[bytes, bytes]:
     raise RuntimeError(message)
 
 
-def _derive(passphrase: bytes, derivation: _Derivation) -> bytes:
-    scrypt = Scrypt(salt=bytes.fromhex(derivation.salt), length=32, n=derivation.n, r=derivation.r, p=derivation.p)
-    return scrypt.derive(passphrase)
-
-
 def _seal(infos: Sequence[KeyInfo], key_secrets: Sequence[bytes], passphrase: bytes, cost: ScryptCost) -> bytes:
-    salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
+    nonce = secrets.token_bytes(_NONCE_BYTES)
     clear = _Clear(
         kind=_KIND,
         format=FORMAT,
-        derivation=_Derivation(name="scrypt", n=cost.n, r=cost.r, p=cost.p, salt=salt.hex()),
+        derivation=new_derivation(cost),
         cipher="aes-256-gcm",
         nonce=nonce.hex(),
         keys=[
@@ -312,7 +289,7 @@ def _seal(infos: Sequence[KeyInfo], key_secrets: Sequence[bytes], passphrase: by
             for info in infos
         ],
     )
-    sealed = AESGCM(_derive(passphrase, clear.derivation)).encrypt(nonce, b"".join(key_secrets), _associated(clear))
+    sealed = AESGCM(derive(passphrase, clear.derivation)).encrypt(nonce, b"".join(key_secrets), _associated(clear))
     return msgspec.json.format(msgspec.json.encode(_Container(clear=clear, ciphertext=sealed.hex())), indent=1) + b"\n"
 
 
@@ -327,12 +304,12 @@ def _open(content: bytes, path: Path, passphrase: bytes) -> list[tuple[KeyInfo, 
     derivation = clear.derivation
     nonce, sealed = bytes.fromhex(clear.nonce), bytes.fromhex(container.ciphertext)
     expected = _SECRET_BYTES * len(clear.keys) + _TAG_BYTES
-    if clear.cipher != "aes-256-gcm" or derivation.name != "scrypt" or derivation.n & (derivation.n - 1):
+    if clear.cipher != "aes-256-gcm" or not is_known(derivation):
         raise KeyFileInvalid(str(path), "cipher or derivation is not known here")
-    if len(nonce) != _NONCE_BYTES or len(sealed) != expected or len(derivation.salt) != 2 * _SALT_BYTES:
-        raise KeyFileInvalid(str(path), "salt, nonce or ciphertext has the wrong length")
+    if len(nonce) != _NONCE_BYTES or len(sealed) != expected:
+        raise KeyFileInvalid(str(path), "nonce or ciphertext has the wrong length")
     try:
-        opened = AESGCM(_derive(passphrase, derivation)).decrypt(nonce, sealed, _associated(clear))
+        opened = AESGCM(derive(passphrase, derivation)).decrypt(nonce, sealed, _associated(clear))
     except InvalidTag as error:
         raise PassphraseWrong(str(path)) from error
     try:
@@ -357,38 +334,3 @@ def _info(entry: _Entry) -> KeyInfo:
 
 def _associated(clear: _Clear) -> bytes:
     return msgspec.json.encode(clear, order="sorted")
-
-
-def _read(path: Path, size_max: int = _FILE_BYTES_MAX) -> bytes:
-    """Read a file that only its owner may read; the check is on the open file, so it cannot be swapped in between."""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            mode = stat.S_IMODE(status.st_mode)
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyFileInvalid(str(path), "not a regular file")
-            if mode & 0o077:
-                raise KeyFileExposed(str(path), mode)
-            content = file.read(size_max + 1)
-    except OSError as error:
-        raise KeyFileInvalid(str(path), error.strerror or "cannot be read") from error
-    if len(content) > size_max:
-        raise KeyFileInvalid(str(path), f"larger than {size_max} bytes")
-    return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

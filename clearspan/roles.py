@@ -141,11 +141,15 @@ class BridgeRpc(StrEnum):
     LIST_SWAPS = "ListSwaps"
     STREAM_PROGRESS = "StreamProgress"
     LIST_CASES = "ListCases"
+    GET_CASE = "GetCase"
     STEP_CASE = "StepCase"
+    TAKE_BREAKER = "TakeBreaker"
+    LIST_BREAKERS = "ListBreakers"
+    ACKNOWLEDGE_ALARM = "AcknowledgeAlarm"
     GET_STATUS = "GetStatus"
 
 
-# Whose bridge it is decides the rest: all but Quote, Accept and GetStatus are for the bridge's own participant.
+# Whose bridge it is decides the rest: StepCase, the swaps and AcknowledgeAlarm are for the bridge's own participant.
 _BRIDGE_MATRIX: Final[dict[BridgeRpc, frozenset[PeerRole]]] = {
     BridgeRpc.QUOTE: _SUBMITTERS,
     BridgeRpc.ACCEPT: _SUBMITTERS,
@@ -154,8 +158,14 @@ _BRIDGE_MATRIX: Final[dict[BridgeRpc, frozenset[PeerRole]]] = {
     BridgeRpc.GET_SWAP: _SUBMITTERS,
     BridgeRpc.LIST_SWAPS: _SUBMITTERS,
     BridgeRpc.STREAM_PROGRESS: _SUBMITTERS,
-    BridgeRpc.LIST_CASES: _SUBMITTERS,
+    # A supervisor's look is on the record of a ledger before anything is shown.
+    BridgeRpc.LIST_CASES: _SUBMITTERS | {PeerRole.SUPERVISOR},
+    BridgeRpc.GET_CASE: _SUBMITTERS | {PeerRole.SUPERVISOR},
     BridgeRpc.STEP_CASE: _SUBMITTERS,
+    # Believed for a ledger's receipt, whoever carries it.
+    BridgeRpc.TAKE_BREAKER: _SUBMITTERS | _WATCHERS,
+    BridgeRpc.LIST_BREAKERS: _SUBMITTERS | _WATCHERS,
+    BridgeRpc.ACKNOWLEDGE_ALARM: _SUBMITTERS,
     BridgeRpc.GET_STATUS: _SUBMITTERS | _WATCHERS,
 }
 

@@ -207,20 +207,21 @@ class Supervision:
         until_ns: int,
         reason: int,
         per_second: int = 0,
-    ) -> None:
-        """Set a breaker, or put another in its place."""
-        await self._both(
+    ) -> AdminRequest:
+        """Set a breaker, or put another in its place; return the request, which bridges of a corridor take."""
+        return await self._both(
             breaker_set(self._desk, kind, subject, grade, until_ns=until_ns, reason=reason, per_second=per_second)
         )
 
-    async def clear_breaker(self, kind: BreakerSubject, subject: int, *, reason: int) -> None:
-        """Lift a breaker."""
-        await self._both(breaker_clear(self._desk, kind, subject, reason=reason))
+    async def clear_breaker(self, kind: BreakerSubject, subject: int, *, reason: int) -> AdminRequest:
+        """Lift a breaker; return the request."""
+        return await self._both(breaker_clear(self._desk, kind, subject, reason=reason))
 
     async def look(self, subject: int, query_digest: bytes, *, reason: int) -> None:
         """Record a look of our supervisor; what was looked at is served once this returned."""
         request = look(self._desk, subject=subject, query_digest=query_digest, reason=reason)
         await self._desk.send([request], [self._supervisors[0]])
 
-    async def _both(self, request: AdminRequest) -> None:
+    async def _both(self, request: AdminRequest) -> AdminRequest:
         await self._desk.send([request], [self._supervisors[0]], [self._operators[0]])
+        return request

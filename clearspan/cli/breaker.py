@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - a command imports what it needs, so that help and version start at once
-"""`clearspan breaker`: circuit breakers per account, participant, ledger or reference: slow, hold, stop.
+"""`clearspan breaker`: circuit breakers per account, participant, ledger, reference or corridor: slow, hold, stop.
 
 A breaker stops what would begin. It never stops a claim after the reveal, a refund, a post or a void.
 """
@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from clearspan.cli.options import as_option, json_option, ledger_option, network_option, timeout_option
+from clearspan.cli.options import OUT_FILE, as_option, json_option, ledger_option, network_option, timeout_option
 from clearspan.cli.output import Output
 from clearspan.cli.supervising import keys_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from clearspan.supervision import Supervision
+    from engine.admin import AdminRequest
     from engine.rules import Rule
 
 __all__ = ["command"]
 
 _NS_PER_S: Final = 1_000_000_000
-_SUBJECTS: Final = ("account", "participant", "ledger", "reference")
+_SUBJECTS: Final = ("account", "participant", "ledger", "reference", "corridor")
 _GRADES: Final = ("slow", "hold", "stop")
 
 
@@ -43,6 +44,7 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
         as_option("operator"),
         keys_option,
         click.option("--reason", type=click.IntRange(1, 65_535), required=True, help="Free number that is recorded."),
+        click.option("--out", type=OUT_FILE, help="Of a corridor: file that carries it to further bridges."),
         ledger_option(),
         click.argument("subject"),
         click.argument("kind", type=click.Choice(_SUBJECTS)),
@@ -59,7 +61,9 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
 def set_breaker(*, grade: str, seconds: int, per_second: int | None, **options: Any) -> int:
     """Set a breaker on KIND SUBJECT of a ledger's domain; operator and supervisor sign.
 
-    SUBJECT is an account id, a participant's number, a ledger by currency or number, or a reference of 32 digits.
+    SUBJECT is an account id, a participant's number, a ledger by currency or number, a reference of 32 digits, or a
+    corridor by its pair, such as CNY-HKD. One on a corridor is handed on to every bridge that this folder knows, which
+    believes it for the ledger's receipt alone. Each of a corridor's two ledgers sets and lifts its own.
     """
     from clearspan.errors import ConfigError
     from engine.types import BreakerGrade, BreakerSubject
@@ -67,8 +71,8 @@ def set_breaker(*, grade: str, seconds: int, per_second: int | None, **options: 
     if (grade == "slow") != (per_second is not None):
         raise ConfigError("--per-second", "goes with --grade slow, and only with it", "say how many a second")
 
-    async def send(found: Supervision, kind: int, subject: int, reason: int) -> None:
-        await found.set_breaker(
+    async def send(found: Supervision, kind: int, subject: int, reason: int) -> AdminRequest:
+        return await found.set_breaker(
             BreakerSubject(kind),
             subject,
             BreakerGrade[grade.upper()],
@@ -86,20 +90,21 @@ def clear(**options: Any) -> int:
     """Lift the breaker on KIND SUBJECT before its end; operator and supervisor sign."""
     from engine.types import BreakerSubject
 
-    async def send(found: Supervision, kind: int, subject: int, reason: int) -> None:
-        await found.clear_breaker(BreakerSubject(kind), subject, reason=reason)
+    async def send(found: Supervision, kind: int, subject: int, reason: int) -> AdminRequest:
+        return await found.clear_breaker(BreakerSubject(kind), subject, reason=reason)
 
     return _change({"grade": "none"}, send, **options)
 
 
 def _change(
     said: dict[str, Any],
-    send: Callable[..., Any],
+    send: Callable[..., Awaitable[AdminRequest]],
     *,
     kind: str,
     subject: str,
     ledger_name: str,
     reason: int,
+    out: Path | None,
     key_files: tuple[Path, ...],
     passphrase_file: Path | None,
     speaker: str,
@@ -107,26 +112,45 @@ def _change(
     network_path: Path | None,
     as_json: bool,
 ) -> int:
-    """Sign and send one change; exit code 1 when the ledger refuses it."""
+    """Sign and send one change; exit code 1 when the ledger refuses it, 3 when a bridge was not told of it."""
+    from clearspan.bridging.rule_files import breaker_file
+    from clearspan.cli.corridor_breakers import corridor_number, final_height, next_height, tell_bridges
     from clearspan.cli.session import Session
     from clearspan.cli.supervising import supervision_of
     from engine.types import BreakerSubject
 
     session = Session.open(network_path, timeout_s)
     domain, _ = session.ledger(ledger_name)
-    number = session.ledger(subject)[1].ledger if kind == "ledger" else _number(kind, subject)
+    number = (
+        session.ledger(subject)[1].ledger
+        if kind == "ledger"
+        else corridor_number(session, subject)
+        if kind == "corridor"
+        else _number(kind, subject)
+    )
 
-    async def work() -> None:
+    async def work() -> tuple[bytes, list[dict[str, Any]]]:
         async with session.connect(domain.domain, speaker) as client:
             desk = session.desk(client, domain.domain)
             found = supervision_of(session, desk, domain.domain, key_files, passphrase_file)
-            await send(found, int(BreakerSubject[kind.upper()]), number, reason)
+            height = await next_height(client, domain.domain) if kind == "corridor" else 0
+            body = (await send(found, int(BreakerSubject[kind.upper()]), number, reason)).encode()
+            if kind != "corridor":
+                return b"", []
+            height = await final_height(session, client, domain.domain, height, body)
+            told = await tell_bridges(session, domain, height, body, speaker)
+            return breaker_file(domain.domain, height, body), told
 
-    asyncio.run(work())
+    carried, told = asyncio.run(work())
+    if out is not None:
+        out.write_bytes(carried)
     output = Output(as_json=as_json)
-    output.document({"domain": domain.name, "kind": kind, "subject": f"{number:x}", "reason": reason, **said})
+    document = {"domain": domain.name, "kind": kind, "subject": f"{number:x}", "reason": reason, **said}
+    output.document(document if kind != "corridor" else {**document, "bridges": told})
     output.line(f"{kind} {subject} on {domain.name}: {said['grade']}")
-    return 0
+    for each in told:
+        output.line(f"  bridge of participant {each['participant']}: {each['said']}")
+    return 0 if all(each["told"] for each in told) else 3
 
 
 def _number(kind: str, text: str) -> int:
@@ -167,7 +191,8 @@ def list_breakers(*, ledger_name: str, speaker: str, timeout_s: float, network_p
         (each["kind"], each["subject"], each["grade"], each["per_second"] or "", each["reason"], each["left_s"])
         for each in documents
     ]
-    output.table(("on", "subject", "grade", "a second>", "reason>", "seconds left>"), rows)
+    columns = ("on", "subject", "grade", "a second>", "reason>", "seconds left>")
+    output.table(columns, rows, empty=f"no breaker stands in domain {domain.name}")
     return 0
 
 

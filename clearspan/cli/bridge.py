@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from clearspan.bridging.config import BRIDGE
+from clearspan.cli.alarms import acknowledge, alarm_document, attention_lines, breaker_document
+from clearspan.cli.bridge_new import new
 from clearspan.cli.cases import command as cases
 from clearspan.cli.options import json_option, network_option, timeout_option
-from clearspan.cli.output import Output
+from clearspan.cli.output import Output, money
 from clearspan.cli.settings import config_flags
 from clearspan.settings import ENVIRONMENT_VARIABLE
 
@@ -25,13 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_NS_PER_S: Final = 1_000_000_000
+_COIN_SCALE: Final = 18
+
 
 @click.group("bridge")
 def command() -> None:
-    """Run a participant's bridge, or ask how bridges stand."""
+    """Make and run a participant's bridge, or ask how bridges stand."""
 
 
+command.add_command(new)
 command.add_command(cases)
+command.add_command(acknowledge)
 
 
 @command.command("run")
@@ -100,10 +108,17 @@ def status(participant: int | None, timeout_s: float, network_path: Path | None,
         documents.append({"answers": True, **_document(answer)})
         what = "provider" if answer.provides else "payer"
         ended = f"{answer.claimed} claimed, {answer.refunded} refunded, {answer.refused} refused"
-        said = answer.alarms[-1] if answer.alarms else ""
+        said = f"{answer.alarms_open} open" if answer.alarms_open else ""
         rows.append((answer.participant, what, answer.running, ended, answer.relay_height, answer.following, said))
     output.document({"bridges": documents})
     output.table(("participant>", "side", "running>", "ended", "relay height>", "follows", "alarm"), rows)
+    for answer in answers:
+        if not isinstance(answer, str):
+            for line in attention_lines(answer):
+                output.line(line)
+    chains = [(each["participant"], *_chain_row(chain)) for each in documents for chain in each.get("chains", ())]
+    if chains:
+        output.table(("participant>", "chain", "height>", "age s>", "final>", "coin>", "out>", "fault"), chains)
     return 3 if missing or not chosen else 0
 
 
@@ -139,7 +154,33 @@ def _document(answer: bridge_pb2.BridgeStatus) -> dict[str, Any]:
             {"domain": each.domain, "reached": each.reached, "fault": each.fault, "waiting": each.waiting}
             for each in answer.nodes
         ],
+        "chains": [_chain(each) for each in answer.chains],
         "alarms": list(answer.alarms),
+        "open_alarms": [alarm_document(each) for each in answer.open_alarms],
+        "breakers": [breaker_document(each) for each in answer.breakers],
+        "cases_open": answer.cases_open,
+        "outcomes_waiting": answer.outcomes_waiting,
         "uptime_ms": answer.uptime_ms,
         "software": answer.software,
     }
+
+
+def _chain(line: bridge_pb2.ChainLine) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "account": line.account,
+        "height": line.height,
+        "head_time": str(line.head_time),
+        "head_age_s": max(0, time.time_ns() - line.head_time) // _NS_PER_S if line.head_time else None,
+        "final_height": line.final_height,
+        "balance": money(int.from_bytes(line.balance, "little"), "coin", _COIN_SCALE),
+        "transactions_out": line.transactions_out,
+        "reached_at": str(line.reached_at),
+        "fault": line.fault,
+    }
+
+
+def _chain_row(chain: dict[str, Any]) -> tuple[object, ...]:
+    age = "" if chain["head_age_s"] is None else chain["head_age_s"]
+    coin = chain["balance"]["text"]
+    return (chain["name"], chain["height"], age, chain["final_height"], coin, chain["transactions_out"], chain["fault"])

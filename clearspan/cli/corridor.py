@@ -2,28 +2,32 @@
 """`clearspan corridor`: the rules of exchange between two ledgers, as members of the relay sign them.
 
 A proposal is a draft; members approve it with `clearspan validator approve` and one of them hands it in with
-`clearspan validator submit`. Bridges take it from the relay.
+`clearspan validator submit`. Bridges that run take it from the relay; `fetch` is for one that was founded later.
+`template` writes a document to start from.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clearspan.cli.options import IN_FILE, OUT_FILE, as_option, json_option, network_option, timeout_option
-from clearspan.cli.output import Output, money
+from clearspan.cli.output import Output
+from clearspan.cli.places import named_place
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from bridge.corridor import CorridorDocument
     from clearspan.cli.session import Session
+    from engine.governance import Corridor
+    from relay.v1 import relay_pb2
 
 __all__ = ["command"]
-
-_MS = 1_000_000
 
 
 @click.group("corridor")
@@ -85,102 +89,160 @@ def _checked(session: Session, path: Path, versions: Any) -> CorridorDocument:
         reason = f"its version is {found.version}, {following} is next"
         raise ConfigError(str(path), reason, f"write version {following}; {BridgeCode.CORRIDOR_MALFORMED.name.lower()}")
     for ledger in (found.source_ledger, found.target_ledger):
-        session.ledger_of(ledger)
+        if found.asset is None or ledger != found.asset.ledger:
+            session.ledger_of(ledger)
     return found
+
+
+@command.command("template")
+@click.argument("source_name", metavar="SOURCE")
+@click.argument("target_name", metavar="TARGET")
+@click.option("--provider", "providers", type=int, multiple=True, required=True, help="Who may quote; repeatable.")
+@click.option("--lock-s", type=click.IntRange(1, 86_400), default=60, show_default=True, help="Longest timelock.")
+@click.option("--version", type=click.IntRange(1), default=1, show_default=True, help="Which version it is to be.")
+@click.option("--out", type=OUT_FILE, required=True, help="File to write the document to.")
+@network_option
+@json_option
+def template(
+    *,
+    source_name: str,
+    target_name: str,
+    providers: tuple[int, ...],
+    lock_s: int,
+    version: int,
+    out: Path,
+    network_path: Path | None,
+    as_json: bool,
+) -> int:
+    """Write the document of a corridor from SOURCE to TARGET to start from: open always, limits wide, margins stated.
+
+    For a development network: edit hours, limits and fees, and put your measured margins in, before you propose it.
+    """
+    from clearspan.bridging.stage import corridor_between
+    from clearspan.cli.session import Session
+
+    session = Session.open(network_path)
+    source, target = (session.ledger(name)[1].ledger for name in (source_name, target_name))
+    made = corridor_between(session.network, source, target, providers, version=version, lock_s=lock_s)
+    out.write_bytes(made.encode())
+    output = Output(as_json=as_json)
+    output.document({"id": made.id, "version": version, "file": str(out)})
+    output.line(f"next: edit {out}, then: clearspan corridor propose --document {out} --out draft.json")
+    return 0
 
 
 @command.command("show")
 @click.argument("source_name", metavar="SOURCE")
 @click.argument("target_name", metavar="TARGET")
+@as_option("reader")
 @network_option
 @json_option
-def show(source_name: str, target_name: str, network_path: Path | None, as_json: bool) -> int:
+def show(source_name: str, target_name: str, speaker: str, network_path: Path | None, as_json: bool) -> int:
     """Show the corridor from ledger SOURCE to ledger TARGET as the bridges of this folder know it."""
+    from clearspan.cli.corridor_words import known_corridors, show_corridor
     from clearspan.cli.session import Session
     from clearspan.errors import ConfigError
 
     session = Session.open(network_path)
-    pair = tuple(session.ledger(name)[1].ledger for name in (source_name, target_name))
-    for document, height in _known(session):
-        if (document.source_ledger, document.target_ledger) == pair:
-            _show(session, document, height, Output(as_json=as_json))
-            return 0
-    raise ConfigError("corridor", f"none leads from {source_name} to {target_name}", "see clearspan corridor list")
-
-
-@command.command("list")
-@network_option
-@json_option
-def list_corridors(network_path: Path | None, as_json: bool) -> int:
-    """List the corridors that the bridges of this folder know, the newest version of each."""
-    from clearspan.cli.session import Session
-
-    session = Session.open(network_path)
-    output = Output(as_json=as_json)
-    found = [_summary(session, document, height) for document, height in _known(session)]
-    output.document({"corridors": found})
-    rows = [
-        (each["source"], each["target"], each["version"], each["effect_height"], each["lock_s"], each["providers"])
-        for each in found
-    ]
-    output.table(("from", "to", "version>", "effect height>", "timelock s>", "providers"), rows)
+    pair = tuple(named_place(session, name).ledger for name in (source_name, target_name))
+    height = _relay_height(session, speaker)
+    known = [each for each in known_corridors(session, height) if each.pair == pair]
+    if not known:
+        raise ConfigError("corridor", f"none leads from {source_name} to {target_name}", "see clearspan corridor list")
+    show_corridor(session, known[0], known[1:], Output(as_json=as_json))
     return 0
 
 
-def _known(session: Session) -> list[tuple[CorridorDocument, int]]:
-    """Return the newest version of each corridor of the folder, with its effect height."""
-    from clearspan.bridging.corridors import read_folder
-    from clearspan.bridging.folder import CORRIDORS_FOLDER
+@command.command("list")
+@as_option("reader")
+@network_option
+@json_option
+def list_corridors(speaker: str, network_path: Path | None, as_json: bool) -> int:
+    """List the corridors that the bridges of this folder know: of each what is in effect, and what comes after it."""
+    from clearspan.cli.corridor_words import known_corridors
+    from clearspan.cli.session import Session
 
-    newest: dict[bytes, tuple[CorridorDocument, int]] = {}
-    for record, document in read_folder(session.network.path / CORRIDORS_FOLDER):
-        newest[record.id] = document, record.effect_height
-    return [newest[identity] for identity in sorted(newest)]
-
-
-def _summary(session: Session, document: CorridorDocument, height: int) -> dict[str, Any]:
-    source, target = session.ledger_of(document.source_ledger), session.ledger_of(document.target_ledger)
-    return {
-        "id": document.id,
-        "version": document.version,
-        "effect_height": height,
-        "source": source.currency,
-        "target": target.currency,
-        "suspended": document.suspended,
-        "lock_s": document.lock_s,
-        "providers": list(document.providers),
-    }
-
-
-def _show(session: Session, document: CorridorDocument, height: int, output: Output) -> None:
-    import msgspec
-
-    ledger = session.ledger_of(document.source_ledger)
-    summary = _summary(session, document, height)
-    output.document({**summary, "document": msgspec.to_builtins(document)})
-    state = "suspended" if document.suspended else "open in its hours"
-    output.line(f"{summary['source']} to {summary['target']}, version {document.version}: {state}")
-    output.line(f"in effect from relay height {height} on; timelock {document.lock_s} s, quotes {document.quote_s} s")
-    limits = document.limits
+    session = Session.open(network_path)
+    height = _relay_height(session, speaker)
+    found = [each.summary(session) for each in known_corridors(session, height)]
+    output = Output(as_json=as_json)
+    output.document({"relay_height": height, "corridors": found})
     rows = [
-        (name, money(int(value), ledger.currency, ledger.scale)["text"])
-        for name, value in (
-            ("one payment, least", limits.payment_least),
-            ("one payment, most", limits.payment_most),
-            ("a participant's day", limits.participant_day_most),
-            ("all of a day", limits.day_most),
+        (
+            each["source"],
+            each["target"],
+            each["version"],
+            each["state"],
+            each["effect_height"],
+            each["lock_s"],
+            ", ".join(map(str, each["providers"])),
         )
+        for each in found
     ]
-    output.table(("limit", "amount>"), rows)
-    rules = document.margins
-    parts = [
-        ("finality", rules.home.finality),
-        ("watching", rules.home.watching),
-        ("submission", rules.home.submission),
-        ("skew", rules.skew),
-        ("failover", rules.failover),
-        ("stall", rules.stall),
-    ]
-    output.table(("margin", "ms>", "basis"), [(name, part.ns // _MS, part.basis) for name, part in parts])
-    for rule in (document.approval_note, *document.rules):
-        output.line(rule)
+    columns = ("from", "to", "version>", "now", "from relay height>", "timelock s>", "providers")
+    nothing = "no corridor is known here; propose one: clearspan corridor propose, or: clearspan corridor fetch"
+    output.table(columns, rows, empty=nothing)
+    return 0
+
+
+@command.command("fetch")
+@click.option("--from-height", type=click.IntRange(1), default=1, show_default=True, help="First relay block to read.")
+@as_option("reader")
+@timeout_option
+@network_option
+@json_option
+def fetch(*, from_height: int, speaker: str, timeout_s: float, network_path: Path | None, as_json: bool) -> int:
+    """Read the relay's blocks, each checked, and keep the corridors that they announce, for bridges founded later."""
+    from clearspan.bridging.folder import put_corridors
+    from clearspan.cli.session import Session
+
+    session = Session.open(network_path, timeout_s)
+    height, found = asyncio.run(_announced(session, speaker, from_height))
+    put_corridors(session.network, found)
+    output = Output(as_json=as_json)
+    kept = [{"id": each.id.hex(), "version": each.version, "effect_height": each.effect_height} for each in found]
+    output.document({"from_height": from_height, "relay_height": height, "corridors": kept})
+    output.line(
+        f"{len(kept)} corridor records in relay blocks {from_height} to {height}; a bridge reads them at its start"
+    )
+    return 0
+
+
+async def _announced(session: Session, speaker: str, from_height: int) -> tuple[int, Sequence[Corridor]]:
+    """Read from the first validator that answers and whose blocks hold. Raises Unreachable where none does."""
+    from clearspan.bridging.announced import announced
+    from clearspan.cli.governance import find_validators
+    from clearspan.client.relay import RelayClient
+    from clearspan.errors import Refused, Unreachable
+
+    targets, tls = find_validators(session, speaker)
+    genesis = session.network.genesis
+    said: list[str] = []
+    for target in targets:
+        async with session.connect(genesis.domains[0].domain, speaker) as node:
+            light = await node.light_client()
+        try:
+            async with RelayClient(target, tls, timeout_s=session.timeout_s) as client:
+
+                async def blocks(since: int, client: RelayClient = client) -> AsyncIterator[relay_pb2.FinalBlock]:
+                    async with aclosing(client.blocks(since)) as stream:
+                        async for each in stream:
+                            yield each
+
+                return await announced(genesis, light, blocks, from_height)
+        except (Refused, Unreachable) as error:
+            said.append(f"{target}: {error.message}")
+    raise Unreachable("validators", "; ".join(said))
+
+
+def _relay_height(session: Session, speaker: str) -> int | None:
+    """Return the relay height that validators tell of; None where none answers: the folder is shown all the same."""
+    from clearspan.cli.governance import find_validators
+    from clearspan.errors import ClearspanError
+    from clearspan.governing import read_standing
+
+    try:
+        targets, tls = find_validators(session, speaker)
+        return asyncio.run(read_standing(targets, tls, timeout_s=min(2.0, session.timeout_s))).height
+    except ClearspanError:
+        return None

@@ -1,5 +1,9 @@
 # ruff: noqa: PLC0415 - a command imports what it needs, so that help and version start at once
-"""`clearspan hold`: what waits for a compliance decision, and the decision itself, which takes two keys."""
+"""`clearspan hold`: what waits for a compliance decision, and the decision itself, which takes two keys.
+
+Two supervisors decide in one place, or each at his own: ``--out`` writes what the first has signed, ``approve`` adds
+the second signature and sends it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clearspan.cli.hold_approval import approve
 from clearspan.cli.options import (
     ACCOUNT,
+    OUT_FILE,
     TRANSFER_ID,
     as_option,
     json_option,
@@ -37,6 +43,9 @@ _NS_PER_S = 1_000_000_000
 @click.group("hold")
 def command() -> None:
     """Show, release and reject what waits for a compliance decision."""
+
+
+command.add_command(approve)
 
 
 @command.command("list")
@@ -68,12 +77,17 @@ def list_holds(*, ledger_name: str, speaker: str, timeout_s: float, network_path
             each["to"],
             each["amount"]["text"],
             each["rule"],
-            each["owner"],
+            each["owner"] or "none named",
             each["left_s"],
         )
         for each in documents
     ]
-    output.table(("transfer", "from", "to", "amount>", "held by", "owner>", "seconds left>"), rows)
+    columns = ("transfer", "from", "to", "amount>", "held by", "owner>", "seconds left>")
+    output.table(columns, rows, empty=f"nothing waits on {ledger.currency}")
+    if documents:
+        first = f"{documents[0]['from']} {documents[0]['transfer']} --ledger {ledger.currency}"
+        output.line(f"next: two supervisors decide: clearspan hold release {first}")
+        output.line(f"                          or: clearspan hold reject {first}")
     return 0
 
 
@@ -102,6 +116,7 @@ def _decision(function: Callable[..., Any]) -> Callable[..., Any]:
         timeout_option,
         as_option("operator"),
         keys_option,
+        click.option("--out", type=OUT_FILE, help="Sign as --as alone and write it here; another supervisor approves."),
         click.option("--reason", type=click.IntRange(0, 65_535), default=0, help="Free number that is recorded."),
         ledger_option(),
         click.argument("transfer", type=TRANSFER_ID),
@@ -121,7 +136,7 @@ def release(**options: Any) -> int:
 @command.command("reject")
 @_decision
 def reject(**options: Any) -> int:
-    """Void a held TRANSFER of ACCOUNT; a supervisor and an operator sign."""
+    """Void a held TRANSFER of ACCOUNT; a supervisor and an operator sign, with --out two supervisors."""
     return _decide("reject", **options)
 
 
@@ -132,6 +147,7 @@ def _decide(
     transfer: int,
     ledger_name: str,
     reason: int,
+    out: Path | None,
     key_files: tuple[Path, ...],
     passphrase_file: Path | None,
     speaker: str,
@@ -144,12 +160,41 @@ def _decide(
 
     session = Session.open(network_path, timeout_s)
     domain, ledger = session.ledger(ledger_name)
+    if out is not None:
+        about = account, transfer, ledger.ledger, reason
+        return _write(what, session, domain, speaker, about, out, Output(as_json=as_json))
     asyncio.run(
         _send(what, session, domain, speaker, (key_files, passphrase_file), (account, transfer, ledger.ledger, reason))
     )
     output = Output(as_json=as_json)
     output.document({"transfer": f"{transfer:032x}", "ledger": ledger.currency, "decision": what})
     output.line(f"{what} of {transfer:032x} is decided")
+    return 0
+
+
+def _write(  # noqa: PLR0917 - what, for whom, who signs, about what, where to
+    what: str,
+    session: Session,
+    domain: GenesisDomain,
+    speaker: str,
+    about: tuple[int, int, int, int],
+    out: Path,
+    output: Output,
+) -> int:
+    """Sign one decision as the speaker's supervisor alone and write it for another to approve; nothing is sent."""
+    from clearspan.cli.hold_approval import APPROVED_WITHIN_S, LateRequests, half_signed, supervisor_key
+    from clearspan.supervision import hold_reject, hold_release
+
+    account, transfer, ledger, reason = about
+    key = supervisor_key(session, domain.domain, speaker)
+    build = hold_release if what == "release" else hold_reject
+    request = build(LateRequests(), account=account, ledger=ledger, transfer=transfer, reason=reason)
+    half = half_signed(session.network.genesis, domain.domain, request, key)
+    out.write_text(half.encode(), encoding="utf-8")
+    output.document({"transfer": f"{transfer:032x}", "decision": what, "file": str(out), "sent": False})
+    output.line(f"{what} of {transfer:032x} is signed once, and nothing is decided yet")
+    minutes = APPROVED_WITHIN_S // 60
+    output.line(f"next: another participant's supervisor, within {minutes} minutes: clearspan hold approve {out}")
     return 0
 
 

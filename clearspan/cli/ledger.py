@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clearspan.cli.options import ACCOUNT, as_option, json_option, ledger_option, network_option, timeout_option
+from clearspan.cli.options import (
+    ACCOUNT,
+    TRANSFER_ID,
+    as_option,
+    json_option,
+    ledger_option,
+    network_option,
+    timeout_option,
+)
 from clearspan.cli.output import Output, money
+from clearspan.cli.supply import supply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +36,18 @@ __all__ = ["command"]
 
 @click.group("ledger")
 def command() -> None:
-    """Issue, redeem, show what is in circulation, and set what is held or limited."""
+    """Issue, redeem, show and prove what is in circulation, and set what is held or limited."""
+
+
+command.add_command(supply)
 
 
 @command.command("issue")
 @ledger_option()
 @click.option("--to", "account", type=ACCOUNT, required=True, help="Account that receives it.")
 @click.option("--amount", required=True, help="In major units, such as 1000.00.")
+@click.option("--first-key", "first_only", is_flag=True, help="Sign with the first key only; another person confirms.")
+@click.option("--confirm", "pending", type=TRANSFER_ID, help="Confirm what the first key made pending, by its id.")
 @as_option("issuer")
 @timeout_option
 @network_option
@@ -43,28 +57,43 @@ def issue(
     ledger_name: str,
     account: int,
     amount: str,
+    first_only: bool,
+    pending: int | None,
     speaker: str,
     timeout_s: float,
     network_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Issue an amount to an account: one issuer key makes it pending, the other posts it."""
+    """Issue an amount to an account: one issuer key makes it pending, the other posts it.
+
+    Two people at two places do it in two steps: --first-key prints an id, --confirm takes it with the same account and
+    amount. Until then nothing is in circulation.
+    """
     from clearspan.administration import Member
     from clearspan.cli.session import Session
     from clearspan.currencies import to_minor
     from clearspan.iso20022.accounts import format_account
-    from engine.codes import code_name
+    from engine.codes import ResultCode, code_name
 
+    if first_only and pending is not None:
+        message = "--first-key begins and --confirm ends: give one of them"
+        raise click.UsageError(message)
     session = Session.open(network_path, timeout_s)
     domain, ledger = session.ledger(ledger_name)
     minor = to_minor(amount, ledger.currency)
     issuer = Member(ledger.issuer, "issuer", session.network.load_keys(domain.domain, ledger.issuer))
 
-    async def send() -> list[int]:
+    async def send() -> tuple[int, int]:
         async with session.connect(domain.domain, speaker) as client:
-            return await session.desk(client, domain.domain).issue(issuer, [(account, minor)], ledger.ledger)
+            desk = session.desk(client, domain.domain)
+            if first_only:
+                return int(ResultCode.CREATED), await desk.issue_first(issuer, account, minor, ledger.ledger)
+            if pending is not None:
+                return await desk.issue_second(issuer, account, minor, pending, ledger.ledger), pending
+            (code,) = await desk.issue(issuer, [(account, minor)], ledger.ledger)
+            return code, 0
 
-    (code,) = asyncio.run(send())
+    code, waiting = asyncio.run(send())
     output = Output(as_json=as_json)
     found = money(minor, ledger.currency, ledger.scale)
     output.document(
@@ -73,9 +102,15 @@ def issue(
             "account": format_account(account),
             "amount": found,
             "code": code_name(code),
-            "settled": True,
+            "settled": not first_only,
+            "transfer": f"{waiting:032x}" if waiting else "",
         }
     )
+    if first_only:
+        output.line(f"{found['text']} for {format_account(account)} wait for the second key: nothing is issued yet")
+        again = f"--ledger {ledger.currency} --to {format_account(account)} --amount {amount}"
+        output.line(f"next: clearspan ledger issue {again} --confirm {waiting:032x}")
+        return
     output.line(f"{code_name(code)}: {found['text']} issued to {format_account(account)}")
 
 

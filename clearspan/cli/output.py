@@ -35,9 +35,15 @@ class Output:
         if not self.as_json:
             click.echo(text)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-        """Print a table, for people only; a column whose name ends in ">" is aligned to the right."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", empty: str = "") -> None:
+        """Print a table, for people only; a column whose name ends in ">" is aligned to the right.
+
+        ``empty`` is said instead where there are no rows.
+        """
         if self.as_json:
+            return
+        if not rows and empty:
+            self.line(empty)
             return
         # rich takes as long to import as a small command takes to run.
         table_of = importlib.import_module("rich.table").Table

@@ -30,6 +30,7 @@ def command() -> None:
 @click.option("--name", required=True, help="BIC or short name, at most 16 characters.")
 @click.option("--issuer", is_flag=True, help="The ledger's issuer: two issuer keys, and the account it issues from.")
 @click.option("--supervisor", is_flag=True, help="May hold supervisor keys here, such as another domain's supervisor.")
+@click.option("--screening", is_flag=True, help="May hold keys that sign outcomes of screening.")
 @suite_option("Of its account key.")
 @click.option("--accounts-max", type=click.IntRange(1), default=2**32 - 1, help="Quota of accounts on each shard.")
 @click.option("--keys-max", type=click.IntRange(1), default=2**32 - 1, help="Quota of keys.")
@@ -44,6 +45,7 @@ def add(
     name: str,
     issuer: bool,
     supervisor: bool,
+    screening: bool,
     suite: str,
     accounts_max: int,
     keys_max: int,
@@ -76,7 +78,7 @@ def add(
         name,
         issuer=issuer,
         suite=SigningSuite[suite.upper()],
-        roles=1 << Role.SUPERVISOR if supervisor else 0,
+        roles=(1 << Role.SUPERVISOR) * supervisor | (1 << Role.SCREENING) * screening,
         accounts_max=accounts_max,
         keys_max=keys_max,
     )

@@ -372,6 +372,7 @@ def _check(data: bytes, trusts: Sequence[Trust], digest: bytes | None) -> Receip
 def _print(output: Output, finding: ReceiptFinding | BalanceFinding, more: dict[str, Any]) -> None:
     from clearspan.iso20022.accounts import format_account
     from engine.receipt import BalanceFinding
+    from engine.types import AccountFlag
 
     at = finding.anchorage
     place = {
@@ -393,6 +394,11 @@ def _print(output: Output, finding: ReceiptFinding | BalanceFinding, more: dict[
             "time": finding.block_time,
         }
         words = f"account {told['account']} has {account.balance} minor units of ledger {account.ledger}"
+        if account.flags & AccountFlag.ISSUER:
+            told["supply"] = str(-account.balance)
+            words = (
+                f"issuer account {told['account']}: {-account.balance} minor units of ledger {account.ledger} are out"
+            )
     else:
         transfer, decision = finding.transfer, finding.decision
         told = {

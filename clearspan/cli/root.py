@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "node": ("clearspan.cli.node:command", "Run a node, or ask how nodes stand."),
     "validator": ("clearspan.cli.validator:command", "Run a validator, or ask how validators stand."),
     "bridge": ("clearspan.cli.bridge:command", "Run a participant's bridge, or ask how bridges stand."),
+    "chain": ("clearspan.cli.chain:command", "Prepare and check chains that are not ours."),
     "participant": ("clearspan.cli.participant:command", "Add institutions and list them."),
     "key": ("clearspan.cli.key:command", "Register new keys and replace old ones."),
     "account": ("clearspan.cli.account:command", "Open, show, freeze and close accounts."),
@@ -122,7 +123,9 @@ def _report(failure: Failure, error: Exception, *, as_json: bool) -> int:
         if failure.internal:
             traceback.print_exception(error)
         next_step = f"\nnext: {failure.next_step}" if failure.next_step else ""
-        click.echo(f"error: {failure.code}: {failure.message}{next_step}", err=True)
+        # What the ledger or a bridge refuses names its code already.
+        named = failure.message.startswith(f"{failure.code}:")
+        click.echo(f"error: {'' if named else f'{failure.code}: '}{failure.message}{next_step}", err=True)
     return failure.exit_code
 
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from clearspan.administration import AdminDesk, RingKey
     from clearspan.cli.session import Session
     from clearspan.client import AsyncClient
+    from clearspan.keys import KeyRing
     from clearspan.supervision import Supervision
     from engine.holds import Hold
     from engine.rules import Rule
 
-__all__ = ["keys_option", "read_rules", "supervision_of"]
+__all__ = ["keys_option", "read_rules", "supervision_of", "supervisor_keys"]
 
 _LOOK_REASON = 1
 
@@ -75,12 +76,21 @@ def _of_role(ring: Any, role: int) -> list[RingKey]:
     return [RingKey(ring, index) for index, info in enumerate(ring) if info.role == role and info.key_id]
 
 
+def supervisor_keys(ring: KeyRing) -> list[RingKey]:
+    """Return the registered keys of role supervisor of a ring."""
+    from engine.types import Role
+
+    return _of_role(ring, Role.SUPERVISOR)
+
+
 async def read_rules(
     session: Session, client: AsyncClient, domain: int, speaker: str
 ) -> tuple[list[Rule], list[Hold], Mapping[int, int]]:
     """Return rules, waiting holds, and the owner of holds by ledger; as supervisor the look is recorded first."""
     from clearspan.administration import signed_columns
+    from clearspan.errors import ConfigError
     from clearspan.inspection import InspectKind, look_at
+    from clearspan.pki import identity_of, load_certificate
     from clearspan.v1 import clearspan_pb2
     from engine.holds import Hold
     from engine.rules import Rule
@@ -92,8 +102,13 @@ async def read_rules(
         genesis = session.network.genesis
         desk = session.desk(client, domain)
         request = look_at(desk, genesis.hash_suite, InspectKind.RULES, b"", reason=_LOOK_REASON)
-        key = _of_role(session.domain_keys(domain, Role.SUPERVISOR), Role.SUPERVISOR)[0]
-        look = signed_columns(genesis, [request], [key])
+        # Whoever speaks signs: the log then names the one who looked.
+        who = identity_of(load_certificate(session.certificate(domain, speaker).certificate))
+        keys = _of_role(session.network.load_keys(domain, who.participant), Role.SUPERVISOR)
+        if not keys:
+            reason = f"participant {who.participant} has no registered key of a supervisor in this folder"
+            raise ConfigError("--as", reason, "speak as supervisor, regulator or operator")
+        look = signed_columns(genesis, [request], keys[:1])
     view, _ = await client.inspect(int(InspectKind.RULES), b"", look)
     found = clearspan_pb2.RulesView.FromString(view)
     rules = [Rule.decode(found.rules[at : at + RULE_BYTES]) for at in range(0, len(found.rules), RULE_BYTES)]

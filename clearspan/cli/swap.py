@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import click
 
+from clearspan.cli.envelopes import envelope, parties_of_payment, parties_to_seal, unseal
 from clearspan.cli.options import (
     ACCOUNT,
     IN_FILE,
@@ -22,7 +23,9 @@ from clearspan.cli.options import (
     network_option,
     timeout_option,
 )
-from clearspan.cli.output import Output, money
+from clearspan.cli.output import Output
+from clearspan.cli.places import END, Place, account_bytes, named_place
+from clearspan.cli.swap_words import demand, route_document, show_swap, swap_document, wide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,15 +33,15 @@ if TYPE_CHECKING:
     from clearspan.cli.session import Session
     from clearspan.client.bridge import BridgeClient
     from clearspan.iso20022.swaps import SwapInstruction
-    from clearspan.iso20022.types import Message
+    from clearspan.iso20022.types import Message, Payment
     from clearspan.v1 import bridge_pb2
-    from engine.genesis import GenesisLedger
 
-__all__ = ["command", "swap_document", "timeline_rows"]
+__all__ = ["command"]
 
 _NS_PER_S: Final = 1_000_000_000
 _POLL_S: Final = 0.1
-_FAILED: Final = frozenset({"refunded", "refused", "kept", "lost"})
+# Polls between two remarks to whoever waits: three seconds.
+_TELL_AFTER: Final = 30
 _participant_option = click.option(
     "--participant", type=click.IntRange(1), help="Whose bridge is asked [default: the only one that is no provider's]."
 )
@@ -52,8 +55,10 @@ def command() -> None:
 def _amounts(function: Any) -> Any:
     for option in reversed(
         (
-            click.option("--from", "debit_account", type=ACCOUNT, required=True, help="Account that pays."),
-            click.option("--to", "credit_account", type=ACCOUNT, required=True, help="Account that is paid."),
+            click.option("--from", "debit_account", type=ACCOUNT, help="Account that pays; from a chain the bridge's."),
+            click.option(
+                "--to", "credit_account", type=END, required=True, help="Account that is paid, 0x… on a chain."
+            ),
             click.option("--send", help="What leaves the payer, in major units of --source."),
             click.option("--receive", help="What reaches the payee, in major units of --target."),
             click.option("--source", "source_name", required=True, help="Ledger that is paid on, such as CNY."),
@@ -82,7 +87,7 @@ def quote(network_path: Path | None, timeout_s: float, as_json: bool, **options:
     session = Session.open(network_path, timeout_s)
     output = Output(as_json=as_json)
     route = asyncio.run(_quote(session, options))
-    document = _route_document(session, route)
+    document = route_document(session, route)
     output.document(document)
     output.line(f"{document['sent']['text']} buys {document['received']['text']}")
     rows = [(each["purpose"], each["amount"]["text"], each["from"], each["to"]) for each in document["parts"]]
@@ -100,10 +105,12 @@ async def _quote(session: Session, options: dict[str, Any]) -> bridge_pb2.FindRo
 
 async def _route(session: Session, client: BridgeClient, options: dict[str, Any]) -> bridge_pb2.FindRouteReply:
     """Ask for the best way. Raises Refused with the bridge's own code."""
+    from clearspan.errors import ConfigError
     from clearspan.v1 import bridge_pb2
 
-    _, source = session.ledger(options["source_name"])
-    _, target = session.ledger(options["target_name"])
+    source, target = (named_place(session, options[name]) for name in ("source_name", "target_name"))
+    if options["debit_account"] is None and not source.chain:
+        raise ConfigError("--from", f"who pays on {source.currency} is not named", "name the account that pays")
     if options.get("minor"):
         amount, exact = int(options["minor"]), "receive"
     else:
@@ -113,29 +120,43 @@ async def _route(session: Session, client: BridgeClient, options: dict[str, Any]
             version=1,
             source_ledger=source.ledger,
             target_ledger=target.ledger,
-            amount=_wide(amount),
+            amount=wide(amount),
             exact=bridge_pb2.EXACT_RECEIVE if exact == "receive" else bridge_pb2.EXACT_SEND,
             lock_s=options.get("lock_s") or 0,
             hops_max=options.get("hops_max") or 0,
             providers=options.get("providers") or (),
-            debit_account=_wide(options["debit_account"]),
-            credit_account=_wide(options["credit_account"]),
+            **_ends(options),
         )
     )
-    _demand(reply.refusal)
+    demand(session, reply.refusal, source.ledger, target.ledger)
     return reply
 
 
-def _exact(source: GenesisLedger, target: GenesisLedger, send: str | None, receive: str | None) -> tuple[int, str]:
-    from clearspan.currencies import to_minor
+def _pair(session: Session, options: dict[str, Any]) -> tuple[int, int]:
+    """Return the ledgers of a payment."""
+    source, target = (named_place(session, options[name]).ledger for name in ("source_name", "target_name"))
+    return source, target
+
+
+def _ends(options: dict[str, Any]) -> dict[str, Any]:
+    """Return who pays and who is paid, as the bridge takes them."""
+    payee = options["credit_account"]
+    return {
+        "debit_account": account_bytes(options["debit_account"]),
+        "credit_account": account_bytes(payee),
+        "chain_account": payee if isinstance(payee, str) else "",
+    }
+
+
+def _exact(source: Place, target: Place, send: str | None, receive: str | None) -> tuple[int, str]:
     from clearspan.errors import ConfigError
 
     if (send is None) == (receive is None):
         raise ConfigError("--send", "exactly one of --send and --receive is asked for", "say which side is exact")
     if send is not None:
-        return to_minor(send, source.currency), "send"
+        return source.minor(send), "send"
     assert receive is not None
-    return to_minor(receive, target.currency), "receive"
+    return target.minor(receive), "receive"
 
 
 @command.command("run")
@@ -143,6 +164,9 @@ def _exact(source: GenesisLedger, target: GenesisLedger, send: str | None, recei
 @click.option("--uetr", type=TRANSFER_ID, help="The payment's UETR [default: a new one].")
 @click.option("--payer-name", help="Who pays; needed where the bridge screens names.")
 @click.option("--payee-name", help="Who is paid; needed where the bridge screens names.")
+@click.option(
+    "--travel-rule", type=IN_FILE, help="Payer and payee, JSON or ISO 20022, to seal for each hop's supervisors."
+)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the swap has ended.")
 @_participant_option
 @timeout_option
@@ -161,7 +185,7 @@ def run(
     output = Output(as_json=as_json)
     number = uetr if uetr is not None else uuid4().int
     view = asyncio.run(_run(session, options, number, wait=wait, output=output))
-    return _show(session, output, view)
+    return show_swap(session, output, view)
 
 
 async def _run(
@@ -171,12 +195,14 @@ async def _run(
 
     async with bridge_client(session, the_bridge(session, options["participant"])) as client:
         route = await _route(session, client, options)
-        swap_id = await _begin(client, route, options, uetr)
+        swap_id = await _begin(session, client, route, options, uetr)
         output.note(f"begun: swap {swap_id.hex()}, UETR {UUID(int=uetr)}")
-        return await _ended(client, swap_id, wait=wait)
+        return await _ended(client, swap_id, wait=wait, output=output)
 
 
-async def _begin(client: BridgeClient, route: bridge_pb2.FindRouteReply, options: dict[str, Any], uetr: int) -> bytes:
+async def _begin(
+    session: Session, client: BridgeClient, route: bridge_pb2.FindRouteReply, options: dict[str, Any], uetr: int
+) -> bytes:
     """Begin one swap along a route; return its id. Raises Refused."""
     from clearspan.v1 import bridge_pb2
 
@@ -185,26 +211,33 @@ async def _begin(client: BridgeClient, route: bridge_pb2.FindRouteReply, options
         [
             bridge_pb2.SwapOrder(
                 uetr=UUID(int=uetr).bytes,
-                debit_account=_wide(options["debit_account"]),
-                credit_account=_wide(options["credit_account"]),
+                **_ends(options),
                 amount=route.received if is_target else route.sent,
                 exact=bridge_pb2.EXACT_RECEIVE if is_target else bridge_pb2.EXACT_SEND,
                 quotes=route.quotes,
                 lock_s=route.lock_s,
                 payer_name=options.get("payer_name") or "",
                 payee_name=options.get("payee_name") or "",
+                travel_data=parties_to_seal(options),
             )
         ]
     )
-    _demand(answer.refusal)
+    demand(session, answer.refusal, *_pair(session, options))
     return bytes(answer.swap_id)
 
 
-async def _ended(client: BridgeClient, swap_id: bytes, *, wait: bool) -> bridge_pb2.SwapView:
+async def _ended(
+    client: BridgeClient, swap_id: bytes, *, wait: bool, output: Output | None = None
+) -> bridge_pb2.SwapView:
+    """Return a swap, with ``wait`` once it has ended; a person hears of what keeps it for longer than a moment."""
     view = await client.swap(swap_id=swap_id)
+    waits = 0
     while wait and not view.outcome:
         await asyncio.sleep(_POLL_S)
         view = await client.swap(swap_id=swap_id)
+        waits += 1
+        if output is not None and view.timeline and waits % _TELL_AFTER == 0:
+            output.note(f"still running: {view.timeline[-1].text}")
     return view
 
 
@@ -212,6 +245,7 @@ async def _ended(client: BridgeClient, swap_id: bytes, *, wait: bool) -> bridge_
 @click.option("--in", "source_path", type=IN_FILE, required=True, help="A pacs.009 in the payee's currency.")
 @click.option("--source", "source_name", required=True, help="Ledger that is paid on, such as CNY.")
 @click.option("--out", type=OUT_FILE, required=True, help="Where the pacs.002 is written.")
+@click.option("--seal-parties", is_flag=True, help="Seal debtor and creditor of each payment for the supervisors.")
 @click.option("--lock-s", type=click.IntRange(1, 86_400), help="Timelock [default: the corridor's].")
 @_participant_option
 @timeout_option
@@ -222,6 +256,7 @@ def from_file(
     source_path: Path,
     source_name: str,
     out: Path,
+    seal_parties: bool,
     lock_s: int | None,
     participant: int | None,
     timeout_s: float,
@@ -243,7 +278,7 @@ def from_file(
     except IsoError as error:
         out.write_bytes(refusal_report(error))
         raise
-    options = {"source_name": source_name, "participant": participant, "lock_s": lock_s}
+    options = {"source_name": source_name, "participant": participant, "lock_s": lock_s, "seal": seal_parties}
     outcomes = asyncio.run(_run_file(session, message, wanted, options))
     out.write_bytes(status_report(message, outcomes))
     document = [
@@ -267,9 +302,9 @@ async def _run_file(
     from clearspan.cli.bridges import bridge_client, the_bridge
     from clearspan.iso20022 import swap_outcome
 
-    del message
     async with bridge_client(session, the_bridge(session, options["participant"])) as client:
-        views = await asyncio.gather(*(_run_one(session, client, each, options) for each in wanted))
+        runs = (_run_one(session, client, each, message.payments[each.index], options) for each in wanted)
+        views = await asyncio.gather(*runs)
     return [
         swap_outcome(each.index, outcome, reason_iso=reason, text=text)
         for each, (outcome, reason, text) in zip(wanted, views, strict=True)
@@ -277,10 +312,10 @@ async def _run_file(
 
 
 async def _run_one(
-    session: Session, client: BridgeClient, wanted: SwapInstruction, options: dict[str, Any]
+    session: Session, client: BridgeClient, wanted: SwapInstruction, payment: Payment, options: dict[str, Any]
 ) -> tuple[str, str, str]:
     """Run one payment as a swap; return its outcome, the ISO reason and a text."""
-    from bridge.refusals import bridge_meaning
+    from clearspan.cli.swap_words import iso_reason, next_step, reason_of_code
     from clearspan.errors import Refused
 
     target = session.ledger_of(wanted.target_ledger)
@@ -291,17 +326,17 @@ async def _run_one(
         "debit_account": wanted.debit_account,
         "credit_account": wanted.credit_account,
     }
+    if options["seal"]:
+        chosen["parties"] = parties_of_payment(payment, wanted.debit_account, wanted.credit_account)
     try:
         route = await _route(session, client, chosen)
-        view = await _ended(client, await _begin(client, route, chosen, wanted.uetr), wait=True)
+        view = await _ended(client, await _begin(session, client, route, chosen, wanted.uetr), wait=True)
     except Refused as error:
-        try:
-            reason = bridge_meaning(error.code).iso_reason
-        except ValueError:
-            reason = ""
-        return "refused", reason, str(error)
-    text = f"{view.refusal.name}: {view.refusal.next_step}" if view.refusal.code else ""
-    return view.outcome, "", text
+        return "refused", reason_of_code(error.code), str(error)
+    if view.outcome == "claimed":
+        return view.outcome, "", ""
+    ledgers = [session.ledger_of(leg.ledger).currency for leg in view.legs]
+    return view.outcome, iso_reason(view), next_step(view, ledgers)
 
 
 @command.command("show")
@@ -312,9 +347,10 @@ async def _run_one(
 @json_option
 def show(name: str, participant: int | None, timeout_s: float, network_path: Path | None, as_json: bool) -> int:
     """Show a swap by its id or UETR, with its timeline."""
+    from bridge.refusals import BridgeCode, bridge_meaning
     from clearspan.cli.bridges import bridge_client, the_bridge
     from clearspan.cli.session import Session
-    from clearspan.errors import ConfigError
+    from clearspan.errors import ConfigError, Refused
 
     session = Session.open(network_path, timeout_s)
     digits = name.replace("-", "")
@@ -329,8 +365,15 @@ def show(name: str, participant: int | None, timeout_s: float, network_path: Pat
         async with bridge_client(session, the_bridge(session, participant)) as client:
             return await client.swap(swap_id=data) if len(data) == 32 else await client.swap(uetr=data)
 
-    view = asyncio.run(ask())
-    _show(session, Output(as_json=as_json), view)
+    try:
+        view = asyncio.run(ask())
+    except Refused as error:
+        if error.name != "not_found":
+            raise
+        row = bridge_meaning(BridgeCode.SWAP_UNKNOWN)
+        step = "see: clearspan swap list; only its parties' bridges know a swap: --participant NUMBER"
+        raise Refused(int(row.code), row.name, f"{name} is no swap of this bridge", step) from error
+    show_swap(session, Output(as_json=as_json), view)
     return 0
 
 
@@ -375,105 +418,10 @@ def list_swaps(
         )
         for each in documents
     ]
-    output.table(("UETR", "side", "state", "pays>", "is paid>", "ms>"), rows)
+    nothing = "no swap runs" if open_only else "this bridge has begun and accepted no swap"
+    output.table(("UETR", "side", "state", "pays>", "is paid>", "ms>"), rows, empty=nothing)
     return 0
 
 
-def _show(session: Session, output: Output, view: bridge_pb2.SwapView) -> int:
-    """Print a swap; return the exit code."""
-    document = swap_document(session, view)
-    output.document(document)
-    output.line(f"swap {document['swap_id']}")
-    output.line(f"UETR {document['uetr']}: {document['outcome'] or document['state']}")
-    rows = [
-        (index, each["amount"]["text"], each["from"], each["to"], each["state"], each["end_digest"][:16])
-        for index, each in enumerate(document["legs"])
-    ]
-    output.table(("leg>", "amount>", "from", "to", "state", "receipt"), rows)
-    output.table(("seconds>", "step", "what happened"), timeline_rows(view))
-    if view.refusal.code:
-        output.note(f"{view.refusal.name}: next: {view.refusal.next_step}")
-    return 1 if view.outcome in _FAILED else 0
-
-
-def timeline_rows(view: bridge_pb2.SwapView) -> list[tuple[str, str, str]]:
-    """Return a swap's timeline as lines of a table: seconds since its beginning, word, sentence."""
-    rows = []
-    for each in view.timeline:
-        milliseconds = max(0, each.at - view.began_at) // 1_000_000
-        rows.append((f"{milliseconds // 1000}.{milliseconds % 1000:03d}", each.what, each.text))
-    return rows
-
-
-def swap_document(session: Session, view: bridge_pb2.SwapView) -> dict[str, Any]:
-    """Return a swap as a JSON document."""
-    from clearspan.iso20022.accounts import format_account
-
-    def leg(each: bridge_pb2.LegView) -> dict[str, Any]:
-        ledger = session.ledger_of(each.ledger)
-        return {
-            "ledger": ledger.currency,
-            "from": format_account(_int(each.debit_account)),
-            "to": format_account(_int(each.credit_account)),
-            "amount": money(_int(each.amount), ledger.currency, ledger.scale),
-            "timelock": str(each.timelock),
-            "state": each.state,
-            "lock_digest": each.lock_digest.hex(),
-            "end_digest": each.end_digest.hex(),
-        }
-
-    return {
-        "swap_id": view.swap_id.hex(),
-        "uetr": str(UUID(bytes=bytes(view.uetr))),
-        "side": view.side,
-        "state": view.state,
-        "outcome": view.outcome,
-        "refusal": view.refusal.name,
-        "legs": [leg(each) for each in view.legs],
-        "hashlock": view.hashlock.hex(),
-        "began_at": str(view.began_at),
-        "ended_at": str(view.ended_at),
-        "took_ms": max(0, view.ended_at - view.began_at) // 1_000_000,
-        "timeline": [{"at": str(each.at), "what": each.what, "text": each.text} for each in view.timeline],
-    }
-
-
-def _route_document(session: Session, route: bridge_pb2.FindRouteReply) -> dict[str, Any]:
-    from clearspan.iso20022.accounts import format_account
-
-    def part(each: bridge_pb2.PlannedPart) -> dict[str, Any]:
-        ledger = session.ledger_of(each.ledger)
-        return {
-            "purpose": each.purpose,
-            "ledger": ledger.currency,
-            "amount": money(_int(each.amount), ledger.currency, ledger.scale),
-            "from": format_account(_int(each.debit_account)),
-            "to": format_account(_int(each.credit_account)),
-        }
-
-    legs = [each for each in route.parts if each.purpose == "leg"]
-    source, target = session.ledger_of(legs[0].ledger), session.ledger_of(legs[-1].ledger)
-    return {
-        "hops": len(route.quotes),
-        "sent": money(_int(route.sent), source.currency, source.scale),
-        "received": money(_int(route.received), target.currency, target.scale),
-        "parts": [part(each) for each in route.parts],
-        "expires_at": str(route.expires_at),
-        "lock_s": route.lock_s,
-        "quotes": [each.hex() for each in route.quotes],
-    }
-
-
-def _demand(refusal: bridge_pb2.BridgeRefusal) -> None:
-    from clearspan.errors import Refused
-
-    if refusal.code:
-        raise Refused(refusal.code, refusal.name, refusal.text, refusal.next_step)
-
-
-def _wide(value: int) -> bytes:
-    return value.to_bytes(16, "little")
-
-
-def _int(data: bytes) -> int:
-    return int.from_bytes(data, "little")
+command.add_command(envelope)
+command.add_command(unseal)

@@ -20,6 +20,7 @@ from clearspan.bridging.folder import bridge_tls_name, put_corridors
 from clearspan.bridging.stage import Bank, Bridges, StagedMargins, corridor_between, register_banks
 from clearspan.client import AsyncClient, RetryPolicy
 from clearspan.client.bridge import BridgeClient
+from clearspan.demo.swap_files import PaymentFile
 from clearspan.errors import ClearspanError, ClientError
 from clearspan.population import tls_files
 from clearspan.v1 import bridge_pb2
@@ -50,6 +51,7 @@ _NS_PER_MS: Final = 1_000_000
 _FRESH: Final = frozenset({int(ResultCode.CREATED), int(ResultCode.CREATED_IN_TRANSIT)})
 # A lock and its end, on two ledgers at least.
 _RECEIPTS_MIN: Final = 4
+_STATUSES: Final = {"claimed": "ACSC", "refunded": "RJCT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class SwapPayment:
     outcome: str
     took_ms: int
     receipts: int
+    status: str
+    """What the pacs.002 says: ACSC, RJCT or PDNG."""
     timeline: tuple[tuple[int, str, str], ...] = ()
 
     def encode(self) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class SwapPayment:
             "outcome": self.outcome,
             "took_ms": self.took_ms,
             "receipts": self.receipts,
+            "status": self.status,
             "timeline": [{"ms": at, "what": what, "text": text} for at, what, text in self.timeline],
         }
 
@@ -135,7 +140,7 @@ def run_swaps(network: Network, progress: DemoProgress) -> SwapsReport:
     ]
     put_corridors(network, [document.record(0) for document in documents])
     progress.step("starting bridges")
-    with Bridges(network, banks[:3], ("--bridge-log-level", "warning"), finality="final", retry_ms=500) as bridges:
+    with Bridges(network, banks[:3], ("--bridge-log-level", "warning"), retry_ms=500) as bridges:
         asyncio.run(_pay(network, bridges, banks, report, progress))
     return report
 
@@ -150,21 +155,32 @@ async def _pay(
     )
     async with client:
         progress.step("paying across currencies")
-        paths = ((cny, hkd, 100_000), (hkd, thb, 50_000), (cny, thb, 200_000))
-        begun = [await _run(client, payer, payee, await _route(client, payer, payee, *path)) for path in paths]
+        paths = ((cny, hkd, 108_000), (hkd, thb, 210_000), (cny, thb, 907_200))
+        orders = [_order_file(network, payer, payee, *path[1:]) for path in paths]
+        begun = [
+            await _run(client, order, await _route(client, order, *path[:2]))
+            for order, path in zip(orders, paths, strict=True)
+        ]
         views = [await _ended(client, swap_id) for swap_id in begun]
         progress.step("letting a payment run into its timelock")
-        route = await _route(client, payer, payee, cny, thb, 30_000, lock_s=_SHORT_S)
+        orders.append(_order_file(network, payer, payee, thb, 136_080))
+        route = await _route(client, orders[-1], cny, thb, lock_s=_SHORT_S)
         # The second provider dies with the payment on its way: what is locked for it comes back.
         bridges.kill(_EAST, signal.SIGKILL)
-        views.append(await _ended(client, await _run(client, payer, payee, route, lock_s=_SHORT_S)))
+        views.append(await _ended(client, await _run(client, orders[-1], route, lock_s=_SHORT_S)))
     progress.step("checking receipts of the legs")
-    for view, wanted in zip(views, ("claimed", "claimed", "claimed", "refunded"), strict=True):
-        await _note(network, view, wanted, report)
+    for order, view, wanted in zip(orders, views, ("claimed", "claimed", "claimed", "refunded"), strict=True):
+        await _note(network, order, view, wanted, report)
 
 
-async def _route(  # noqa: PLR0917 - who pays whom, from where to where, how much
-    client: BridgeClient, payer: Bank, payee: Bank, source: int, target: int, amount: int, *, lock_s: int = 0
+def _order_file(network: Network, payer: Bank, payee: Bank, ledger: int, amount: int) -> PaymentFile:
+    """Write the pacs.009 that asks for ``amount`` minor units to reach the payee on a ledger."""
+    currency = network.ledger(str(ledger))[1].currency
+    return PaymentFile.write(network.path / "payments", currency, amount, payer.account, payee.account)
+
+
+async def _route(
+    client: BridgeClient, order: PaymentFile, source: int, target: int, *, lock_s: int = 0
 ) -> bridge_pb2.FindRouteReply:
     """Ask for the best way, again where a bridge is still meeting its neighbours."""
     deadline = time.monotonic() + _PATIENCE_S
@@ -174,10 +190,10 @@ async def _route(  # noqa: PLR0917 - who pays whom, from where to where, how muc
                 version=1,
                 source_ledger=source,
                 target_ledger=target,
-                amount=_wide(amount),
-                exact=bridge_pb2.EXACT_SEND,
-                debit_account=_wide(payer.account),
-                credit_account=_wide(payee.account),
+                amount=_wide(order.wanted.amount),
+                exact=bridge_pb2.EXACT_RECEIVE,
+                debit_account=_wide(order.wanted.debit_account),
+                credit_account=_wide(order.wanted.credit_account),
                 lock_s=lock_s,
             )
         )
@@ -188,19 +204,21 @@ async def _route(  # noqa: PLR0917 - who pays whom, from where to where, how muc
         await asyncio.sleep(_POLL_S)
 
 
-async def _run(
-    client: BridgeClient, payer: Bank, payee: Bank, route: bridge_pb2.FindRouteReply, *, lock_s: int = 0
-) -> bytes:
-    order = bridge_pb2.SwapOrder(
-        uetr=uuid.uuid4().bytes,
-        debit_account=_wide(payer.account),
-        credit_account=_wide(payee.account),
-        amount=route.sent,
-        exact=bridge_pb2.EXACT_SEND,
-        quotes=route.quotes,
-        lock_s=lock_s,
+async def _run(client: BridgeClient, order: PaymentFile, route: bridge_pb2.FindRouteReply, *, lock_s: int = 0) -> bytes:
+    wanted = order.wanted
+    (answer,) = await client.run(
+        [
+            bridge_pb2.SwapOrder(
+                uetr=uuid.UUID(int=wanted.uetr).bytes,
+                debit_account=_wide(wanted.debit_account),
+                credit_account=_wide(wanted.credit_account),
+                amount=_wide(wanted.amount),
+                exact=bridge_pb2.EXACT_RECEIVE,
+                quotes=route.quotes,
+                lock_s=lock_s,
+            )
+        ]
     )
-    (answer,) = await client.run([order])
     if answer.refusal.code:
         raise ClearspanError(f"{answer.refusal.name}: {answer.refusal.text}", answer.refusal.next_step)
     return bytes(answer.swap_id)
@@ -216,8 +234,10 @@ async def _ended(client: BridgeClient, swap_id: bytes) -> bridge_pb2.SwapView:
             await asyncio.sleep(_POLL_S)
 
 
-async def _note(network: Network, view: bridge_pb2.SwapView, wanted: str, report: SwapsReport) -> None:
-    """Fetch and verify the receipts of every leg's lock and end, and add the payment to the report."""
+async def _note(
+    network: Network, order: PaymentFile, view: bridge_pb2.SwapView, wanted: str, report: SwapsReport
+) -> None:
+    """Answer the order, verify the receipts of every leg's lock and end, and add the payment to the report."""
     receipts, due, path = 0, 0, []
     for leg in view.legs:
         domain, ledger = network.ledger(str(leg.ledger))
@@ -244,9 +264,14 @@ async def _note(network: Network, view: bridge_pb2.SwapView, wanted: str, report
         outcome=view.outcome,
         took_ms=(view.ended_at - view.began_at) // _NS_PER_MS,
         receipts=receipts,
+        status=order.answer(view),
         timeline=tuple((max(0, each.at - view.began_at) // _NS_PER_MS, each.what, each.text) for each in view.timeline),
     )
     report.payments.append(payment)
+    if payment.uetr != str(uuid.UUID(int=order.wanted.uetr)) or payment.received != order.wanted.amount:
+        report.problems.append(f"swap {payment.uetr} is not what its pacs.009 asks for")
+    if payment.status != _STATUSES[wanted]:
+        report.problems.append(f"swap {payment.uetr} is answered {payment.status} where {_STATUSES[wanted]} is due")
     if view.outcome != wanted:
         report.problems.append(f"swap {payment.uetr} ended {view.outcome or view.state} where {wanted} is due")
     if receipts < due or due < _RECEIPTS_MIN:

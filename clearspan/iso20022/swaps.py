@@ -32,7 +32,8 @@ _STATUSES: Final[Mapping[str, OutcomeStatus]] = MappingProxyType(
         "claimed": OutcomeStatus.ACCEPTED,
         "refunded": OutcomeStatus.REJECTED,
         "refused": OutcomeStatus.REJECTED,
-        "kept": OutcomeStatus.REJECTED,
+        # Its creditor was paid; that the debtor's lock came back as well is between bridge and provider.
+        "kept": OutcomeStatus.ACCEPTED,
         "": OutcomeStatus.PENDING,
     }
 )
