@@ -166,6 +166,7 @@ def test_a_field_that_a_type_does_not_use_is_refused(ready: DomainOnLog, kind: A
         T.HOLD_REJECT: "subject ledger reason limit_b", T.BREAKER_SET: "subject role suite reason limit_a limit_b",
         T.BREAKER_CLEAR: "subject role reason", T.LEDGER_TIER: "ledger role suite key_id limit_a limit_b",
         T.ACCOUNT_TIER: "subject ledger role", T.LOOK: "subject ledger participant reason role public_key",
+        T.SCREENING: "subject ledger participant reason role key_id limit_a public_key",
     }[kind].split()  # fmt: skip
     every = [
         "subject",

@@ -12,7 +12,18 @@ from tests.model.adapter import make_subject
 from tests.model.fixtures import bank, mode, opened  # noqa: F401
 from tests.model.genesis import SECOND_NS
 from tests.model.hashes import sha256
-from tests.model.rules import BREAKER, BY_ACCOUNT, BY_LEDGER, BY_PARTICIPANT, BY_REFERENCE, HOLD, SLOW, STOP, Rule
+from tests.model.rules import (
+    BREAKER,
+    BY_ACCOUNT,
+    BY_CORRIDOR,
+    BY_LEDGER,
+    BY_PARTICIPANT,
+    BY_REFERENCE,
+    HOLD,
+    SLOW,
+    STOP,
+    Rule,
+)
 from tests.model.stage import ALICE, BANK, BOB, CAROL, CNY, DAVE, EUR, KEYS, OTHER_BANK, Stage, genesis_document
 
 SECRET = b"s" * 32
@@ -24,7 +35,7 @@ SHA_LOCK = sha256(SECRET)
     [
         (BY_ACCOUNT, ALICE, True), (BY_ACCOUNT, BOB, True), (BY_ACCOUNT, CAROL, False), (BY_PARTICIPANT, BANK, True),
         (BY_PARTICIPANT, OTHER_BANK, True), (BY_PARTICIPANT, 10, False), (BY_LEDGER, CNY, True), (BY_LEDGER, 344, False),
-        (BY_REFERENCE, 0xABC, True), (BY_REFERENCE, 0xABD, False),
+        (BY_REFERENCE, 0xABC, True), (BY_REFERENCE, 0xABD, False), (BY_CORRIDOR, 0xABC, False),
     ],
 )  # fmt: skip
 def test_a_breaker_meets_either_side(bank, kind, subject, stops):
@@ -169,7 +180,7 @@ def test_a_breaker_set_again_is_the_new_one(bank):
         ({"reason": 0}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"limit_b": 0}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"suite": 4}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
-        ({"role": 5}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
+        ({"role": 6}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"limit_a": 1}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"suite": SLOW}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),
         ({"role": BY_PARTICIPANT}, ("supervisor", "operator"), Code.ADMIN_FIELD_NOT_ALLOWED),

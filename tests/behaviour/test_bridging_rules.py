@@ -1,9 +1,7 @@
-"""The rules of a bridge (EDGE, BREAK, CORRIDOR-9, TRAVEL-8, QUOTE-21): asked before a lock, kept over a restart."""
+"""The rules of a bridge (EDGE, BREAK, CORRIDOR-9, QUOTE-21): asked before a lock, kept over a restart."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,310 +10,47 @@ import pytest
 
 from bridge.cases import CaseState, Step
 from bridge.corridor import Limits
-from bridge.corridor_breakers import BreakerNotice, SignedNotice
-from bridge.desk import QuoteRequest
-from bridge.desk_book import Tier
+from bridge.corridor_breakers import BreakerNotice
 from bridge.fees import FeeRule
 from bridge.ports import Outcome
 from bridge.quotes import SignedQuote
-from bridge.refusals import BridgeCode, BridgeRefused
+from bridge.refusals import BridgeCode
 from bridge.screening import ListEntry, Screen, WatchList
-from bridge.travel_rule import Party, Recipient, Scheme, Seeds, TravelRuleData, envelope_hash, seal
-from clearspan.bridging.accepting import Accepting
-from clearspan.bridging.asking import Asking
-from clearspan.bridging.compliance import Compliance, Screening
-from clearspan.bridging.corridors import Corridors
-from clearspan.bridging.desk import ProviderDesk
-from clearspan.bridging.engine import BridgeEngine
-from clearspan.bridging.ledgers import LockAnswer, lock_columns
-from clearspan.bridging.offers import OfferedAccount, OfferedPair, Offers
-from clearspan.bridging.relay import FinalBlock
-from clearspan.bridging.routing import Order, Planner
+from clearspan.bridging.compliance import Compliance
+from clearspan.bridging.held import Screening
+from clearspan.bridging.ledgers import lock_columns
+from clearspan.bridging.people import PeopleCalls
 from clearspan.bridging.rule_files import RuleFiles, read_screen
-from clearspan.bridging.running import RunningBridge
-from clearspan.bridging.service import BridgeServer
-from clearspan.bridging.store import JournalStore
-from clearspan.client.decisions import FinalDecision
-from clearspan.errors import ConfigError, Unreachable
+from clearspan.errors import ConfigError
+from clearspan.roles import PeerRole
 from clearspan.status import CallRefused
 from clearspan.v1 import bridge_pb2
-from engine.genesis import Genesis, GenesisDomain, GenesisKey, GenesisLedger
-from engine.prefix import PrefixType, record_digest, signing_prefix
-from engine.record import Transfer, derived_claim, derived_refund
-from engine.types import BreakerGrade, Role, TransferKind
-from native.codes import ResultCode
-from native.signatures import SUITE_ED25519, public_key, sign
+from engine.record import Transfer
+from engine.types import BreakerGrade, TransferKind
 from tests.behaviour.bridge_papers import (
     CNY,
     FIRST,
     HKD,
     NOW,
     PAYER,
-    SECOND,
     THB,
     S,
     account,
     document,
 )
+from tests.behaviour.bridging_world import (
+    PAYEE,
+    World,
+    hops,
+    play,
+    refused,
+)
 
-PAYEE = 31
 OFFICERS = ("officer-a", "officer-b")
 FEES = (FeeRule("clearing", f"{account(91, CNY):032x}", "7", 1_000, "0", "1000000"),)
 LISTED = WatchList("invented", 7, (ListEntry("L01", ("Quillon Harbour Trading",)),))
 CLEAN_NAMES = ("Novamar Cement Industries", "Lanjiao Shipping")
 LISTED_NAMES = ("Novamar Cement Industries", "Quilon Harbor Trading")
-
-
-def secret(key_id: int) -> bytes:
-    return hashlib.sha256(bytes([key_id])).digest()
-
-
-def genesis() -> Genesis:
-    keys = tuple(
-        GenesisKey(100 + key_id, role, SUITE_ED25519, public_key(SUITE_ED25519, secret(key_id)))
-        for key_id, role in ((1, Role.SUPERVISOR), (2, Role.OPERATOR), (3, Role.ACCOUNT))
-    )
-    domains = tuple(
-        GenesisDomain(ledger, name, 1, (GenesisLedger(ledger, name.upper(), 2, 900 + ledger),), keys)
-        for ledger, name in ((CNY, "cny"), (HKD, "hkd"), (THB, "thb"))
-    )
-    return Genesis("rules", bytes(range(32)), 1, domains)
-
-
-class Keys:
-    """One key for everything; signatures are not looked at here."""
-
-    def domain_of(self, ledger: int) -> int:
-        return ledger
-
-    def key_of(self, ledger: int, account_id: int) -> int:
-        return 7
-
-    def sign(self, domain: int, key_id: int, message: bytes) -> bytes:
-        return bytes(64)
-
-
-class Trusting(Planner):
-    """Signatures of quotes are tested where they are made."""
-
-    def _verify(self, data: bytes, now: int) -> SignedQuote:
-        return SignedQuote.decode(data)
-
-
-class Line:
-    """One engine's line to one ledger of the world."""
-
-    def __init__(self, world: World, ledger: int) -> None:
-        self.world, self.domain, self.watch, self.client = world, ledger, self, self
-        self.verified = True
-        self.expected: set[bytes] = set()
-
-    def expect(self, digests, *, look_back=False) -> None:
-        self.expected.update(digests)
-        if look_back:
-            self.world.due.extend(each for each in self.world.decided if each[1] in digests)
-
-    def forget(self, digests) -> None:
-        self.expected.difference_update(digests)
-
-    async def receipt(self, digest, **_) -> None:
-        raise Unreachable("a ledger of the test", "gives no receipts")
-
-    def lock(self, digest: bytes, record: bytes) -> None:
-        self.world.submit(self, digest, record)
-
-
-class World:
-    """Three ledgers that decide at once, a relay, and the bridges of a payer and two providers."""
-
-    def __init__(self, folder, documents, screening=None) -> None:
-        self.folder, self.documents, self.now = folder, documents, NOW
-        self.genesis, self.screening = genesis(), screening
-        self.prefix = signing_prefix(1, PrefixType.TRANSFER, self.genesis.hash)
-        self.balances: dict[tuple[int, int], int] = {}
-        self.locks: dict[bytes, Transfer] = {}
-        self.digests: set[bytes] = set()
-        self.due: list = []
-        self.decided: list = []
-        self.reveals: list[bytes] = []
-        self.height = 1
-        self.silent = False
-        self.plain: list[Transfer] = []
-        self.engines: dict[int, BridgeEngine] = {}
-        self.accepting: dict[int, Accepting] = {}
-        self.desks: dict[int, ProviderDesk] = {}
-        for participant, ledger in ((PAYER, CNY), (FIRST, HKD), (SECOND, THB)):
-            self.balances[ledger, account(participant, ledger)] = 10**12
-        # What a middleman is paid on, he is paid from what he holds.
-        self.total = dict.fromkeys((CNY, HKD, THB), 10**12)
-
-    def open(self, participant: int) -> BridgeEngine:
-        """Start a bridge, again from its journal where it has one."""
-        corridors = Corridors(self.folder / f"corridors-{participant}")
-        for each in self.documents:
-            corridors.book.add(each.record(1))
-        corridors.height = 1
-        store = JournalStore(self.folder / f"bridge-{participant}", 1 << 26)
-        desk, keys = None, Keys()
-        pair = {FIRST: (CNY, HKD), SECOND: (HKD, THB)}.get(participant)
-        if pair is not None:
-            accounts = tuple(OfferedAccount(each, account(participant, each), 7, 10**12) for each in pair)
-            offers = Offers(accounts, (OfferedPair(*pair, (Tier(1, 1097, 1000),)),))
-            desk = ProviderDesk(self.genesis, participant, keys, corridors, offers)
-        compliance = Compliance(self.genesis, participant, corridors, self.screening if pair is None else None)
-        engine = BridgeEngine(
-            self.genesis,
-            participant,
-            store,
-            corridors=corridors,
-            keys=keys,
-            desk=desk,
-            compliance=compliance,
-            now=lambda: self.now,
-        )
-        peers = SimpleNamespace(accept=self.accept_of(participant), directory=SimpleNamespace(refresh=bool))
-        engine.attach([Line(self, each) for each in (CNY, HKD, THB)], self, Asking(engine, peers))
-        fresh = engine.restore_desk()
-        if desk is not None:
-            desk.post(offers, self.now, inventory=fresh)
-            self.desks[participant], self.accepting[participant] = desk, Accepting(engine, desk)
-        compliance.restore(store, self.now)
-        engine.restore()
-        engine.start()
-        self.engines[participant] = engine
-        return engine
-
-    def accept_of(self, taker: int):
-        async def accept(provider: int, asked):
-            return await self.accepting[provider].accept(asked, taker)
-
-        return accept
-
-    async def close(self, *participants: int) -> None:
-        for participant in participants or tuple(self.engines):
-            engine = self.engines.pop(participant)
-            await engine.stop()
-            await engine._asking.stop()
-            engine.store.close()
-
-    def bridge(self) -> RunningBridge:
-        engine = self.engines[PAYER]
-        planner = Trusting(self.genesis, PAYER, engine.corridors, None)
-        return RunningBridge(self.genesis, PAYER, "payer", engine, planner, (), self)
-
-    def quotes(self, amount: int = 12_000, hops: int = 1) -> tuple[bytes, ...]:
-        made = []
-        for provider, (source, target) in ((FIRST, (CNY, HKD)), (SECOND, (HKD, THB)))[:hops]:
-            wanted = QuoteRequest(PAYER, amount, False, 30)
-            made.append(self.desks[provider].quote(wanted, source, target, self.now).encode())
-        return tuple(made)
-
-    def order(self, amount: int = 10_000, hops: int = 1, uetr: bytes = bytes(range(16)), **more) -> Order:
-        target = (HKD, THB)[hops - 1]
-        return Order(uetr, account(PAYER, CNY), account(PAYEE, target), amount, False, self.quotes(hops=hops), **more)
-
-    # Ledgers and relay.
-
-    def submit(self, line: Line, digest: bytes, record: bytes) -> None:
-        transfer = Transfer.decode(record)
-        if self.silent:
-            return
-        self.due.append((line.domain, digest, ResultCode.CREATED))
-        if digest in self.digests:
-            return
-        self.digests.add(digest)
-        self.move(transfer, transfer.debit_account, -transfer.amount)
-        if transfer.kind == TransferKind.LOCK:
-            self.locks[digest] = transfer
-        else:
-            self.plain.append(transfer)
-            self.move(transfer, transfer.credit_account, transfer.amount)
-
-    def move(self, transfer: Transfer, account_id: int, amount: int) -> None:
-        key = transfer.ledger, account_id
-        self.balances[key] = self.balances.get(key, 0) + amount
-
-    def reveal(self, preimages) -> None:
-        self.reveals.extend(preimages)
-
-    def end_locks(self, preimage: bytes | None) -> None:
-        for digest, lock in tuple(self.locks.items()):
-            if preimage is None:
-                made = derived_refund(1, lock, digest)
-                self.move(lock, lock.debit_account, lock.amount)
-            else:
-                made = derived_claim(1, lock, digest, preimage)
-                self.move(lock, lock.credit_account, lock.amount)
-            self.due.append((lock.ledger, record_digest(1, self.prefix, made.encode()), ResultCode.CREATED))
-            del self.locks[digest]
-
-    async def run(self, *, hold_back: bool = False) -> None:
-        """Let everything happen that happens by itself; ``hold_back`` keeps reveals from the relay."""
-        self.time_passes(0)
-        for step in range(80):
-            waiting = PAYER in self.engines and any(each.premium for each in self.engines[PAYER].book)
-            if step == 40 and waiting:
-                self.time_passes(6)  # a premium was not final when its provider was asked; he is asked again
-            for engine in tuple(self.engines.values()):
-                await engine.committed()
-            await asyncio.sleep(0.001)  # answers between bridges are tasks of their own
-            due, self.due = self.due, []
-            self.decided += due
-            for engine in tuple(self.engines.values()):
-                for domain, digest, code in due:
-                    line = engine._ledgers[domain]
-                    engine.on_answers(domain, [LockAnswer(digest, code, 0)])
-                    if digest in line.expected:
-                        place = FinalDecision(digest, code, self.now, domain, 5, self.height, self.now)
-                        engine.on_final(domain, [place])
-            if self.reveals and not hold_back:
-                preimage = self.reveals[0]
-                self.reveals.clear()
-                self.height += 1
-                for engine in self.engines.values():
-                    engine.on_block(FinalBlock(self.height, self.now, (preimage,)))
-                self.end_locks(preimage)
-
-    def time_passes(self, seconds: int) -> None:
-        self.now += seconds * S
-        self.height += 1
-        for engine in self.engines.values():
-            engine.on_block(FinalBlock(self.height, self.now, ()))
-
-
-def refused(code: BridgeCode, call, *arguments, **more) -> BridgeRefused:
-    with pytest.raises(BridgeRefused) as caught:
-        call(*arguments, **more)
-    assert caught.value.code is code, caught.value
-    return caught.value
-
-
-def scenario(body):
-    """Run a coroutine test in a world whose bridges are closed at its end."""
-
-    async def run(world) -> None:
-        for participant in (PAYER, FIRST, SECOND):
-            world.open(participant)
-        try:
-            async with asyncio.timeout(20):
-                await body(world)
-        finally:
-            await world.close()
-
-    return run
-
-
-def hops(**changes):
-    """Return the corridors CNY to HKD and HKD to THB, the first one changed."""
-    first = {"premium_volatility_ppb": 0, **changes}
-    second = {key: value for key, value in first.items() if key != "limits"}
-    return document(CNY, HKD, **first), document(HKD, THB, **second)
-
-
-def play(folder, body, documents=None, screening=None) -> World:
-    world = World(folder, documents or hops(), screening)
-    asyncio.run(scenario(body)(world))
-    return world
 
 
 # Limits of the day.
@@ -394,45 +129,54 @@ def test_a_provider_counts_for_itself(tmp_path) -> None:
 # Breakers.
 
 
-def notice(grade, sequence=1, rate=0, corridor=None) -> SignedNotice:
-    made = BreakerNotice(corridor or document().id_bytes, grade, 4, rate, sequence, NOW, NOW + 1_000 * S)
-    message = made.message(1, genesis().hash)
-    return SignedNotice(made, tuple((each, sign(SUITE_ED25519, secret(each), message)) for each in (1, 2)))
+def notice(grade, later=0, rate=0, domain=CNY) -> BreakerNotice:
+    ends = 0 if grade is None else NOW + 1_000 * S
+    return BreakerNotice(document().id_bytes, domain, grade, 4, rate, NOW + later, ends)
 
 
-def rules(world: World, participant: int = PAYER) -> RuleFiles:
-    engine = world.engines[participant]
-    folder = world.folder / "breakers"
-    folder.mkdir(exist_ok=True)
-    now = engine.now
-    return RuleFiles(world.genesis, engine.corridors, engine.compliance, notices=folder, names=None, now=now)
-
-
-def test_a_stop_refuses_what_would_begin_and_nothing_that_has(tmp_path) -> None:
-    """Notices come from files, two keys on each; a swap that was revealed is claimed under a stop."""
+@pytest.mark.parametrize("grade", [BreakerGrade.STOP, BreakerGrade.HOLD, BreakerGrade.SLOW])
+def test_a_breaker_meets_what_would_begin_and_nothing_that_has(tmp_path, grade) -> None:
+    """A swap that was revealed is claimed under each grade, on both sides; what would begin meets it until it is over."""
 
     async def body(world) -> None:
-        bridge, files = world.bridge(), rules(world)
+        bridge = world.bridge()
         running = bridge.begin(world.order(1_000))
         await world.run(hold_back=True)
-        path = world.folder / "breakers" / "one"
-        forged = notice(BreakerGrade.STOP)
-        path.write_bytes(replace(forged, signatures=(forged.signatures[0], (2, bytes(64)))).encode())
-        assert files.look() == 0
-        path.write_bytes(forged.encode() + b"more")
-        assert files.look() == 0
-        path.write_bytes(forged.encode())
-        assert (files.look(), files.look()) == (1, 0)
-        both = rules(world, FIRST)
-        assert both.look() == 1
-        error = refused(BridgeCode.CORRIDOR_CLOSED, bridge.begin, world.order(1_000, uetr=b"b" * 16))
-        assert "a breaker stops" in error.text
-        assert len(world.engines[PAYER].book) == 1 and running.outcome is None
+        for participant in (PAYER, FIRST):
+            rows = world.engines[participant].compliance.breaker_rows
+            assert rows.apply(notice(grade, rate=1 if grade is BreakerGrade.SLOW else 0))
+        if grade is BreakerGrade.SLOW:
+            bridge.begin(world.order(1_000, uetr=b"s" * 16))
+        wanted = {
+            BreakerGrade.STOP: BridgeCode.CORRIDOR_CLOSED,
+            BreakerGrade.HOLD: BridgeCode.SCREENING_HOLD,
+            BreakerGrade.SLOW: BridgeCode.LIMITS_EXCEEDED,
+        }[grade]
+        refused(wanted, bridge.begin, world.order(1_000, uetr=b"b" * 16))
+        assert running.outcome is None
         await world.run()
         assert running.outcome is Outcome.SETTLED
-        (world.folder / "breakers" / "two").write_bytes(notice(None, 2).encode())
-        assert files.look() == 1
-        bridge.begin(world.order(1_000, uetr=b"b" * 16))
+        for participant in (PAYER, FIRST):
+            world.engines[participant].compliance.breaker_rows.apply(notice(None, later=1))
+        assert bridge.begin(world.order(1_000, uetr=b"c" * 16)).outcome is None
+
+    play(tmp_path, body)
+
+
+def test_a_breaker_is_known_after_a_restart(tmp_path) -> None:
+    """It was durable before it was answered; one that was cleared stays so."""
+
+    async def body(world) -> None:
+        for clears in (False, True):
+            engine = world.engines[PAYER]
+            engine.compliance.breaker_rows.apply(notice(None if clears else BreakerGrade.STOP, later=clears))
+            await engine.committed()
+            await world.close(PAYER)
+            world.open(PAYER)
+            if clears:
+                assert world.bridge().begin(world.order(1_000)).outcome is None
+            else:
+                refused(BridgeCode.CORRIDOR_CLOSED, world.bridge().begin, world.order(1_000))
 
     play(tmp_path, body)
 
@@ -442,7 +186,7 @@ def test_a_slow_corridor_begins_so_many_in_a_second(tmp_path) -> None:
 
     async def body(world) -> None:
         bridge = world.bridge()
-        world.engines[PAYER].compliance.breakers.apply(notice(BreakerGrade.SLOW, rate=2).notice)
+        world.engines[PAYER].compliance.breakers.apply(notice(BreakerGrade.SLOW, rate=2))
         for uetr in (b"a", b"b"):
             bridge.begin(world.order(100, uetr=uetr * 16))
         refused(BridgeCode.LIMITS_EXCEEDED, bridge.begin, world.order(100, uetr=b"c" * 16))
@@ -458,7 +202,7 @@ def test_a_held_corridor_makes_a_case_and_a_released_one_runs_once(tmp_path) -> 
 
     async def body(world) -> None:
         bridge, compliance = world.bridge(), world.engines[PAYER].compliance
-        compliance.breakers.apply(notice(BreakerGrade.HOLD).notice)
+        compliance.breakers.apply(notice(BreakerGrade.HOLD))
         case_id = refused(BridgeCode.SCREENING_HOLD, bridge.begin, world.order(100)).text.split()[-1]
         assert refused(BridgeCode.SCREENING_HOLD, bridge.begin, world.order(100)).text.endswith(case_id)
         assert len(world.engines[PAYER].book) == 0
@@ -467,8 +211,8 @@ def test_a_held_corridor_makes_a_case_and_a_released_one_runs_once(tmp_path) -> 
         await world.run()
         assert swap.outcome is Outcome.SETTLED
         refused(BridgeCode.DUPLICATE_SWAP, bridge.begin, world.order(100))
-        world.engines[FIRST].compliance.breakers.apply(notice(BreakerGrade.HOLD).notice)
-        compliance.breakers.apply(notice(None, 2).notice)
+        world.engines[FIRST].compliance.breakers.apply(notice(BreakerGrade.HOLD))
+        compliance.breakers.apply(notice(None, later=2))
         second = bridge.begin(world.order(100, uetr=b"b" * 16))
         await world.run()
         assert second.outcome is None and len(world.engines[FIRST].book) == 0
@@ -513,7 +257,7 @@ def test_a_listed_name_is_a_case_that_outlives_a_restart(tmp_path) -> None:
         world.open(PAYER)
         refused(BridgeCode.DUPLICATE_SWAP, world.bridge().begin, world.order(), names=LISTED_NAMES)
         other = (LISTED_NAMES[1], LISTED_NAMES[0])
-        refused(BridgeCode.SCREENING_HOLD, world.bridge().begin, world.order(), names=other)
+        refused(BridgeCode.SCREENING_HOLD, world.bridge().begin, world.order(uetr=b"o" * 16), names=other)
 
     play(tmp_path, body, screening=Screening(Screen(LISTED, 1), 3))
 
@@ -561,15 +305,13 @@ def test_a_list_is_read_again_and_a_broken_one_is_left(tmp_path) -> None:
 
     async def body(world) -> None:
         engine, bridge = world.engines[PAYER], world.bridge()
-        files = RuleFiles(
-            world.genesis, engine.corridors, engine.compliance, notices=tmp_path, names=path, now=engine.now
-        )
+        files = RuleFiles(None, engine.compliance.use, folder=tmp_path / "none", names=path, suite=1)
         newer = msgspec.structs.replace(LISTED, version=8, entries=(ListEntry("L02", (CLEAN_NAMES[1],)),))
         path.write_bytes(newer.encode() + b"{")
-        await files._follow_list()
+        await files.follow_list()
         bridge.begin(world.order(), names=CLEAN_NAMES)
         path.write_bytes(newer.encode())
-        await files._follow_list()
+        await files.follow_list()
         order = world.order(uetr=b"b" * 16)
         case_id = refused(BridgeCode.SCREENING_HOLD, bridge.begin, order, names=CLEAN_NAMES).text.split()[-1]
         assert engine.compliance.cases.case(case_id).opened.list_version == 8
@@ -581,7 +323,9 @@ class Officer:
     """A call over a certificate of the bridge's participant, or of another one."""
 
     def __init__(self, number: int, participant: int = PAYER) -> None:
-        self.peer = SimpleNamespace(spki=bytes([number]) * 32, identity=SimpleNamespace(participant=participant))
+        self.peer = SimpleNamespace(
+            spki=bytes([number]) * 32, identity=SimpleNamespace(participant=participant, role=PeerRole.BANK)
+        )
         self.notes: dict[str, object] = {}
 
 
@@ -589,20 +333,19 @@ def test_an_officer_is_a_certificate(tmp_path) -> None:
     """Who proposed cannot confirm, whatever he calls himself; a stranger sees nothing; a step is durable when answered."""
 
     async def body(world) -> None:
-        server = object.__new__(BridgeServer)
-        server._bridge = world.bridge()
+        people = PeopleCalls(world.bridge())
         error = refused(BridgeCode.SCREENING_HOLD, world.bridge().begin, world.order(), names=LISTED_NAMES)
         case_id = error.text.split()[-1]
         one, other, stranger = Officer(1), Officer(2), Officer(3, FIRST)
 
         async def step(officer: Officer, name: str, text: str = "") -> bridge_pb2.StepCaseReply:
             asked = bridge_pb2.StepCaseRequest(version=1, case_id=bytes.fromhex(case_id), step=name, text=text)
-            reply = await server._step_case(officer, asked.SerializeToString())
+            reply = await people.step_case(officer, asked.SerializeToString())
             return bridge_pb2.StepCaseReply.FromString(reply)
 
         async def listed(officer: Officer) -> bridge_pb2.ListCasesReply:
             asked = bridge_pb2.ListCasesRequest(version=1, limit=10)
-            return bridge_pb2.ListCasesReply.FromString(await server._list_cases(officer, asked.SerializeToString()))
+            return bridge_pb2.ListCasesReply.FromString(await people.list_cases(officer, asked.SerializeToString()))
 
         found = (await listed(one)).cases
         assert [each.case_id.hex() for each in found] == [case_id] and "quilon~quillon" in found[0].explanation[0]
@@ -619,64 +362,6 @@ def test_an_officer_is_a_certificate(tmp_path) -> None:
         assert (await listed(one)).open == 0
 
     play(tmp_path, body, screening=Screening(Screen(LISTED, 1), 3))
-
-
-# Travel rule.
-
-
-def envelope(world: World, recipients) -> bytes:
-    party = Party("Novamar Cement Industries", "1", PAYER, "CN", address="1 Harbour Road")
-    data = TravelRuleData(1, "00" * 16, party, party, "100", "100", CNY, HKD, "00" * 32)
-    return seal(data, recipients, world.genesis.hash, Seeds(b"a" * 32, (b"b" * 32, b"c" * 32)))
-
-
-def test_the_threshold_is_that_of_the_leg_and_the_envelope_is_for_the_corridor(tmp_path) -> None:
-    """A hop asks for its own amount in its own units; an envelope for somebody else is none, on both sides."""
-    tight = msgspec.structs.replace(document().screening, travel_rule_from="5000")
-    first, second = hops()
-    documents = (first, msgspec.structs.replace(second, screening=tight))
-
-    async def body(world) -> None:
-        bridge = world.bridge()
-        # 4,800 buy 5,232: the second corridor asks, though the first amount is below its number.
-        error = refused(BridgeCode.TRAVEL_RULE_MISSING, bridge.begin, world.order(4_800, hops=2))
-        assert second.id in error.text
-        right = envelope(world, second.recipients())
-        wrong = envelope(world, (Recipient(900, 1, Scheme.X25519, b"\x09" + bytes(31)), *second.recipients()[1:]))
-        for sealed, named in ((wrong, wrong), (right, wrong), (b"", right)):
-            order = world.order(4_800, hops=2, travel_rule_hash=envelope_hash(1, named))
-            refused(BridgeCode.TRAVEL_RULE_MISSING, bridge.begin, order, sealed)
-        # Whose own bridge does not ask meets a provider who does.
-        world.engines[PAYER].compliance.clear = lambda *_, **__: SimpleNamespace(taken=(), case_id=b"")
-        order = world.order(4_800, hops=2, travel_rule_hash=envelope_hash(1, wrong))
-        careless = bridge.begin(order, wrong)
-        await world.run()
-        assert any("sealed for" in moment.text for moment in careless.timeline)
-        silent = bridge.begin(world.order(4_800, hops=2, uetr=b"c" * 16))
-        await world.run()
-        assert any("needs the data of payer and payee" in moment.text for moment in silent.timeline)
-        assert len(world.engines[SECOND].book) == 0
-        order = world.order(4_800, hops=2, travel_rule_hash=envelope_hash(1, right), uetr=b"d" * 16)
-        swap = bridge.begin(order, right)
-        await world.run()
-        assert swap.outcome is Outcome.SETTLED
-
-    play(tmp_path, body, documents)
-
-
-def test_an_envelope_is_asked_for_again_after_a_restart(tmp_path) -> None:
-    """A payer that dies before the provider was asked still shows the envelope."""
-
-    async def body(world) -> None:
-        sealed = envelope(world, world.documents[0].recipients())
-        world.bridge().begin(world.order(travel_rule_hash=envelope_hash(1, sealed)), sealed)
-        world.silent = True
-        await world.run()
-        await world.close(PAYER)
-        restored = world.open(PAYER)
-        assert [each.travel_rule for each in restored.book] == [sealed]
-
-    play(tmp_path, body)
 
 
 # Transfers beside the locks.
@@ -766,8 +451,8 @@ def test_no_provider_locks_for_a_premium_that_is_not_final(tmp_path) -> None:
         (swap,) = world.engines[PAYER].book
         (quote,) = (SignedQuote.decode(each).quote for each in swap.quotes)
         less = replace(Transfer.decode(swap.premium), amount=1).encode()
-        asked = bridge_pb2.Acceptance(premium_record=less)
-        refused(BridgeCode.LEGS_DO_NOT_MATCH, Accepting._premium, swap.terms, 1, quote, asked)
+        shown = world.engines[FIRST].premiums.shown
+        refused(BridgeCode.LEGS_DO_NOT_MATCH, shown, swap.terms, 1, (quote,), less, swap.party)
 
     play(tmp_path, body, priced())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.desk import DealerSettings, Desk, QuoteRequest, option_premium
+from bridge.desk import DealerSettings, Desk, QuoteRequest, Wanted, option_premium
 from bridge.desk_book import DeskEntry, Opened, Tier, check_invariants, decode_entry, encode_entry
 from bridge.leg import HashFunction
 from bridge.quotes import ANY_TAKER, Quote
@@ -39,6 +40,10 @@ def ask(amount: int, *, is_target: bool = False, taker: int = PAYER, lock_s: int
 
 def opened(made: Desk, request: QuoteRequest, quote_id: int = 5, now: int = NOW) -> Quote:
     return Quote.decode(made.quote(request, DOCUMENT, quote_id, now).quote)
+
+
+def stands_until(quote: Quote) -> int:
+    return quote.expires_at + (quote.lock_s * S if quote.premium else 0)
 
 
 def draw(made: Desk, quote_id: int, amount: int, swap: int = 1, **changes):
@@ -120,6 +125,23 @@ def test_the_same_swap_draws_once() -> None:
     assert made.left(5) == 20_000
 
 
+def test_a_draw_that_was_just_allowed_is_the_same_draw() -> None:
+    """Asked first and drawn then, or drawn at once: one book, one entry; a swap that drew before is still refused."""
+    wanted = Wanted(PAYER, 10_000, HashFunction.SHA256, 30, NOW)
+    books, entries = [], []
+    for is_asked_first in (True, False):
+        made = desk()
+        opened(made, ask(20_000))
+        allowed = made.demand_draw(5, wanted) if is_asked_first else None
+        entries.append(made.draw_as(5, bytes(32), wanted, allowed))
+        assert made.draw_as(5, bytes(32), wanted, allowed) is None
+        refused(BridgeCode.DUPLICATE_SWAP, made.draw_as, 5, bytes(32), replace(wanted, amount=9_999), allowed)
+        check_invariants(made.book)
+        books.append(contents(made))
+    assert entries[0] == entries[1]
+    assert books[0] == books[1]
+
+
 def test_a_refund_gives_back_and_a_claim_moves_the_inventory() -> None:
     """Claimed: the target goes, the source comes. Refunded: the quote has it again, or the inventory once it expired."""
     made = desk(inventory=100_000)
@@ -133,7 +155,7 @@ def test_a_refund_gives_back_and_a_claim_moves_the_inventory() -> None:
     assert made.left(5) == 20_000 and made.available(HKD) == 100_000 - 10_900 - 21_800
     assert made.end(swap[1], claimed=False) is None
     draw(made, 5, 20_000, 2)
-    assert [entry.quote_id for entry in made.release(quote.expires_at)] == [5]
+    assert [entry.quote_id for entry in made.release(stands_until(quote))] == [5]
     assert made.available(HKD) == 100_000 - 10_900 - 21_800, "a running swap keeps what it drew"
     made.end(swap[1], claimed=False)
     assert made.available(HKD) == 100_000 - 10_900
@@ -151,8 +173,25 @@ def test_open_quotes_never_promise_more_than_the_inventory() -> None:
     assert made.withdraw(2) is None
     opened(made, ask(10_000), 3, NOW + 1)
     assert [each.id for each in made.open_quotes()] == [1, 3]
-    assert made.next_expiry() == NOW + 10 * S
-    assert len(made.release(NOW + 11 * S)) == 2 and made.available(HKD) == 2 * 10_900 and made.next_expiry() is None
+    assert made.next_expiry() == NOW + 40 * S, "the longest timelock more, for each has a premium"
+    assert len(made.release(NOW + 41 * S)) == 2 and made.available(HKD) == 2 * 10_900 and made.next_expiry() is None
+
+
+def test_one_taker_is_promised_no_more_than_his_share() -> None:
+    """Half of the inventory at most for one, running swaps counted in; what he gives up or settles is free again."""
+    made = desk(inventory=100_000, taker_share_ppm=500_000)
+    opened(made, ask(40_000), 1)
+    draw(made, 1, 10_000)
+    refused(BridgeCode.LIMITS_EXCEEDED, opened, made, ask(10_000), 2)
+    opened(made, ask(40_000, taker=12), 3)
+    refused(BridgeCode.QUOTE_EXHAUSTED, opened, made, ask(20_000, taker=13), 4)
+    made.withdraw(1)
+    opened(made, ask(10_000), 5)
+    made.withdraw(5)
+    made.end(hashlib.sha256(bytes([1])).digest(), claimed=False)
+    assert {taker for taker, _ in made.book.promised_to} == {12}
+    opened(made, ask(50_000, taker=ANY_TAKER), 6)
+    check_invariants(made.book)
 
 
 def test_rounding_up_twice_cannot_promise_a_unit_that_is_not_there() -> None:
@@ -198,7 +237,7 @@ def test_bounds_of_takers_and_of_the_desk() -> None:
     refused(BridgeCode.LIMITS_EXCEEDED, opened, made, ask(100), 3)
     opened(made, ask(100, taker=12), 3)
     refused(BridgeCode.LIMITS_EXCEEDED, opened, made, ask(100, taker=13), 4)
-    made.release(NOW + 11 * S)
+    made.release(NOW + 41 * S)
     refused(BridgeCode.NO_ROUTE, opened, made, ask(100), 4, NOW + 3600 * S)
     made.post_rates(CNY, HKD, (), NOW + S)
     refused(BridgeCode.NO_ROUTE, opened, made, ask(100), 4)
@@ -243,6 +282,25 @@ def test_a_longer_option_costs_more_and_a_short_one_little() -> None:
 
 # Entries.
 
+
+def of_entries(entries: list[DeskEntry]) -> Desk:
+    """A desk that stood on other things before these entries came."""
+    made = desk(inventory=1)
+    made.quote(ask(1), DOCUMENT, 999, NOW - S)
+    for entry in entries:
+        made.apply(decode_entry(encode_entry(entry)))
+    return made
+
+
+def contents(made: Desk) -> tuple[object, ...]:
+    """All that a desk is, but for sums of nothing."""
+    book = made.book
+    quotes = {each: (found.quote, found.left, found.running, found.is_released) for each, found in book.quotes.items()}
+    sums = [{ledger: amount for ledger, amount in each.items() if amount} for each in (book.promised, book.inventory)]
+    sums.append(dict(book.promised_to))
+    return book.rates, quotes, book.draws, book.open_by_taker, made.next_expiry(), sums
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(("quote", "draw", "draw", "end", "release", "withdraw", "inventory")),
@@ -265,7 +323,8 @@ def test_the_entries_of_a_desk_are_the_desk(script: list[tuple[str, int, int, bo
             if kind == "quote":
                 found = [made.quote(ask(amount, is_target=flag), DOCUMENT, number, now)]
             elif kind == "draw":
-                found = [draw(made, number, amount // (1 + flag), amount % 7, now=now)]
+                onward = 3 if amount == 5_000 else 0
+                found = [draw(made, number, amount // (1 + flag), amount % 7, now=now, onward=onward)]
             elif kind == "end":
                 found = [made.end(hashlib.sha256(bytes([amount % 7])).digest(), claimed=flag)]
             elif kind == "release":
@@ -279,18 +338,54 @@ def test_the_entries_of_a_desk_are_the_desk(script: list[tuple[str, int, int, bo
         entries += [entry for entry in found if entry is not None]
         check_invariants(made.book)
         assert made.available(HKD) >= 0 or kind in ("inventory", "end")
+        if len(entries) % 5 == 4:
+            # A snapshot in the midst of them changes nothing, and what came before it may be gone.
+            entries = list(made.snapshot())
+            assert contents(of_entries(entries)) == contents(made)
     for entry in entries:
         again.apply(decode_entry(encode_entry(entry)))
-    assert again.open_quotes() == made.open_quotes()
-    assert (again.book.promised, again.book.inventory) == (made.book.promised, made.book.inventory)
-    assert again.book.draws == made.book.draws and again.next_expiry() == made.next_expiry()
+    assert again.open_quotes() == made.open_quotes() and contents(again) == contents(made)
+
+
+def test_an_option_that_was_paid_for_is_kept_until_its_timelock_could_be_over() -> None:
+    """With a premium a quote is drawn as of the instant of payment, for as long as it grants; without one it ends."""
+    made, free = desk(), msgspec.structs.replace(DOCUMENT, premium_volatility_ppb=0)
+    quote = opened(made, ask(30_000))
+    made.quote(ask(30_000), free, 6, NOW)
+    assert [entry.quote_id for entry in made.release(quote.expires_at)] == [6]
+    assert [entry.quote_id for entry in made.release(stands_until(quote) - 1)] == []
+    refused(BridgeCode.QUOTE_EXPIRED, draw, made, 5, 10_000, now=quote.expires_at)
+    draw(made, 5, 10_000, now=quote.expires_at - 1)
+    made.release(stands_until(quote))
+    refused(BridgeCode.QUOTE_EXPIRED, draw, made, 5, 10_000, 2, now=quote.expires_at - 1)
+
+
+def test_a_premium_onward_is_part_of_the_total_and_no_refund_gives_it_back() -> None:
+    """What leaves at once needs source units too; a swap that never began spent nothing, one that was refunded did."""
+    made = desk(inventory=100_000)
+    quote = opened(made, ask(30_000))
+    refused(BridgeCode.QUOTE_EXHAUSTED, draw, made, 5, 30_000, onward=1)
+    refused(BridgeCode.TERMS_MALFORMED, draw, made, 5, 20_000, onward=2**128)
+    swap = [hashlib.sha256(bytes([number])).digest() for number in (1, 2)]
+    drawn = draw(made, 5, 20_000, 1, onward=109)
+    assert (drawn.source_amount, drawn.spent, drawn.target_amount) == (20_100, 100, 21_909)
+    assert draw(made, 5, 20_000, 1, onward=109) is None and made.left(5) == 9_900
+    refused(BridgeCode.DUPLICATE_SWAP, draw, made, 5, 20_100, 1)
+    made.end(swap[0], claimed=False, unspent=True)
+    assert made.left(5) == 30_000 and made.inventory(HKD) == 100_000
+    draw(made, 5, 20_000, 1, onward=109)
+    made.end(swap[0], claimed=False)
+    assert (made.left(5), made.inventory(HKD), made.inventory(CNY)) == (29_900, 100_000 - 109, 100)
+    assert quote.delivers(made.left(5)) + 109 <= quote.delivers(quote.total_amount)
+    check_invariants(made.book)
 
 
 def test_an_id_that_comes_again_has_an_expiry_of_its_own() -> None:
     """A book that was made of entries does not release a new quote at the instant of an old one of the same id."""
     made, again = desk(), desk()
-    entries: list[DeskEntry] = [made.quote(ask(100), DOCUMENT, 5, NOW), *made.release(NOW + 10 * S)]
-    entries.append(made.quote(ask(100), DOCUMENT, 5, NOW + 10 * S))
+    free = msgspec.structs.replace(DOCUMENT, premium_volatility_ppb=0)
+    entries: list[DeskEntry] = [made.quote(ask(100), free, 5, NOW), *made.release(NOW + 10 * S)]
+    entries.append(made.quote(ask(100), free, 5, NOW + 10 * S))
     for entry in entries:
         again.apply(entry)
     assert again.next_expiry() == made.next_expiry() == NOW + 20 * S and again.release(NOW + 19 * S) == []

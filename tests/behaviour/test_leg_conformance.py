@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.conformance import CHECKS, run_checks
 from bridge.leg import ExpectingAdapter, HashFunction, LegAdapter, LegCode, LegRefused, LockOrder, LockState, LockView
@@ -157,7 +158,7 @@ class TakesAnyPreimage(MemoryChain):
 class FinalAtOnce(MemoryChain):
     def view(self, order):
         view = super().view(order)
-        return replace(view, state=LockState.FINAL) if view.state is LockState.SEEN else view
+        return structs.replace(view, state=LockState.FINAL) if view.state is LockState.SEEN else view
 
 
 class NeverSendsAgain(MemoryLeg):

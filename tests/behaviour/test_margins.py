@@ -76,7 +76,7 @@ def test_the_leg_claimed_first_has_the_earlier_timelock_by_what_is_needed(legs, 
             check_timelocks(terms(*both)[0], MARGINS)
         assert refused.value.code is BridgeCode.MARGIN_TOO_SMALL
         assert refused.value.short_by_ns == missing
-        assert f"{missing} ns are missing" in refused.value.text
+        assert f"{-(-missing // 1_000_000):,} ms are missing" in refused.value.text
 
 
 @pytest.mark.parametrize("missing", [-1, 0, 1, 60 * SECOND])

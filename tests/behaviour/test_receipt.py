@@ -8,9 +8,10 @@ import pytest
 
 from engine.anchorage import Anchorage, Finality
 from engine.block import InclusionPath, build_decision_proof
-from engine.bodies import decode_batch_body
+from engine.bodies import decode_admin_body, decode_batch_body
 from engine.codes import ResultCode
 from engine.header import SignedHeader, header_message
+from engine.log_record import RecordKind
 from engine.prefix import PrefixType, record_digest, signing_prefix
 from engine.receipt import BalanceReceipt, Receipt, ReceiptForm, decode_receipt
 from engine.record import ordinary_account_id
@@ -78,6 +79,20 @@ def receipt_of(
     return Receipt(form, record, prefix, proof.decision, proof.path, anchorage)
 
 
+def administration_of(domain: DomainOnLog) -> Receipt:
+    """Put a decided request of administration where a receipt has its transfer: all but its meaning holds."""
+    suite = domain.genesis.hash_suite
+    prefix = signing_prefix(suite, PrefixType.ACCOUNT, domain.genesis.hash)
+    body = next(each.body for each in domain.logs[0x100] if each.kind is RecordKind.ADMIN)
+    leaves = domain.sealed[0x100][0].decision_leaves
+    rows = [each.tobytes() for each in decode_admin_body(body).columns.bodies]
+    record = next(each for each in rows if record_digest(suite, prefix, each) in leaves)
+    honest = receipt_of(domain, 1)
+    header = SignedHeader(honest.anchorage.header, 0, b"")
+    proof = build_decision_proof(suite, record_digest(suite, prefix, record), leaves, header)
+    return replace(honest, record=record, prefix=prefix, decision=proof.decision, decision_path=proof.path)
+
+
 def balance_of(domain: DomainOnLog, account: int, **more: object) -> BalanceReceipt:
     """Prove an account as the last block left it."""
     proof = domain.machines[0x100].prove_account(account)
@@ -129,6 +144,13 @@ def test_every_byte_of_a_receipt_counts(domain, validators) -> None:
     for wrong in (data[:-1], data + b"\0", data[:8], b""):
         with pytest.raises(EncodingError):
             Receipt.decode(wrong)
+
+
+def test_a_request_of_administration_is_no_transfer(domain, validators) -> None:
+    """Its decision stands in the same tree, and 160 bytes of it would read as a payment that nobody made."""
+    forged = administration_of(domain)
+    with pytest.raises(ProofRefused, match="no transfer"):
+        Receipt.decode(forged.encode()).verify(domain.genesis.hash_suite, domain.genesis.hash, validators)
 
 
 def test_a_verifier_with_an_old_set_says_so(domain, validators) -> None:

@@ -26,7 +26,7 @@ from engine.validators import CertificateSigner, Validator, ValidatorSet, vote_m
 from native import signatures
 from tests.behaviour.domain_on_log import BANK_A, DomainOnLog
 from tests.behaviour.test_machine import busy
-from tests.behaviour.test_receipt import balance_of, receipt_of
+from tests.behaviour.test_receipt import administration_of, balance_of, receipt_of
 
 SCRIPT = Path(__file__).parents[2] / "clearspan" / "verifier" / "verify.js"
 CHROMIUM = (
@@ -80,7 +80,7 @@ def story(hash_suite: int) -> DomainOnLog:
 
 
 def sound(hash_suite: int) -> list[tuple[str, bytes, str, ValidatorSet, DomainOnLog]]:
-    """Receipts that hold, of every form, finality, distance from the anchor and signing suite."""
+    """Receipts of every form, finality, distance from the anchor and signing suite, and one that only looks like one."""
     domain = story(hash_suite)
     first = ValidatorSet.of_genesis(domain.genesis)
     document = domain.genesis.document.decode("ascii")
@@ -89,6 +89,7 @@ def sound(hash_suite: int) -> list[tuple[str, bytes, str, ValidatorSet, DomainOn
         ("payee's", receipt_of(domain, 2, ReceiptForm.PAYEE)),
         ("verified", receipt_of(domain, 3, verified=2)),
         ("too few to be verified", receipt_of(domain, 2, verified=1)),
+        ("a request of administration", administration_of(domain)),
         ("balance", balance_of(domain, ordinary_account_id(BANK_A, 1), verified=3)),
     ]
     rows = [(name, receipt.encode(), document, first, domain) for name, receipt in found]

@@ -31,7 +31,7 @@ from engine.relay_block import (
 )
 from engine.types import RelayRecordType, Role, VotePhase
 from engine.validators import Certificate, CertificateSigner, Statement, Validator, ValidatorSet, Vote, vote_message
-from native.hashing import leaf_hash, root_from_path
+from native.hashing import leaf_hash, merkle_root, root_from_path
 from tests.behaviour.test_header_and_proof import signed
 
 GENESIS = bytes(range(32))
@@ -350,3 +350,39 @@ def test_statements_of_a_parent_certificate_have_one_spelling() -> None:
     prepared = replace(whole, phase=VotePhase.PREPARE)
     with pytest.raises(EncodingError):
         ParentCertificate.decode(ParentCertificate(prepared).encode())
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_reveals_in_rows_are_records_one_by_one(suite: int) -> None:
+    """Goal: what is read and hashed in rows is what each record is. Method: reveals between others, against the slow way."""
+    others = [RelayRecord(RelayRecordType.CHECKPOINT, bytes(16) + (1).to_bytes(4, "little") + bytes(36))]
+    many = [reveal_record(bytes([number]) * 32) for number in range(40)]
+    for records in ([], many, [*many[:3], *others, *many[3:]], [*others, *many], [*many, *others]):
+        block = RelayBlock.build(
+            suite, genesis_hash=bytes(32), height=3, view=0, time=9, parent_hash=bytes(32), set_id=1, records=records
+        )
+        leaves = b"".join(leaf_hash(suite, each.encode()) for each in records)
+        assert block.header.body_root == merkle_root(suite, leaves)
+        data = block.encode()
+        read = RelayBlock.decode(data, suite)
+        assert read == block and read.records == tuple(records) and read.encode() == data
+        # Of a block that is changed the bytes are made anew.
+        other = replace(read, header=replace(read.header, height=4))
+        assert other.encode()[152:] == data[152:] and other.encode() != data
+        for cut in range(1, min(40, len(data) - 152)):
+            with pytest.raises(EncodingError):
+                RelayBlock.decode(data[:-cut], suite)
+        with pytest.raises(EncodingError):
+            RelayBlock.decode(data + many[0].encode(), suite)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 1 << 20])
+def test_a_reveal_has_32_bytes(size: int) -> None:
+    """Anywhere in a block: first, and after others that were read in rows."""
+    odd = RelayRecord(RelayRecordType.REVEAL, bytes(size))
+    for records in ([odd], [reveal_record(bytes(32)), odd], [odd, reveal_record(bytes(32))]):
+        block = RelayBlock.build(
+            1, genesis_hash=bytes(32), height=3, view=0, time=9, parent_hash=bytes(32), set_id=1, records=records
+        )
+        with pytest.raises(EncodingError, match="reveal bytes"):
+            RelayBlock.decode(block.encode(), 1)

@@ -436,7 +436,7 @@ def asked(expected: Code, type_: int, /, *signers: str | int, **fields: Any) -> 
 NEW = {"suite": 1, "public_key": public_key(81)}
 ADDED = {"participant": 30, "limit_a": 2, "limit_b": 2, **NEW}
 
-asked(Code.ADMIN_TYPE_UNKNOWN, 23, "operator")
+asked(Code.ADMIN_TYPE_UNKNOWN, 99, "operator")
 asked(Code.ADMIN_FIELD_NOT_ALLOWED, a.QUOTA_SET, "operator", participant=BANK, reason=1)
 asked(Code.PARTICIPANT_EXISTS, a.PARTICIPANT_ADD, "operator", **(ADDED | {"participant": BANK}))
 asked(Code.PARTICIPANT_NOT_FOUND, a.QUOTA_SET, "operator", participant=30)

@@ -206,11 +206,14 @@ def slow_cost(path: tuple[Offer, ...], received: int) -> int:
 
 
 def fits(path: tuple[Offer, ...], received: int) -> bool:
-    need = received
+    need, premium = received, 0
     for each in reversed(path):
         principal = next(c for c in range(1, 5_000) if each.quote.delivers(c) >= need)
-        if principal > each.left or (principal < each.quote.min_amount and principal != each.left):
+        onward = 0 if premium == 0 else next(c for c in range(1, 5_000) if each.quote.delivers(c) >= premium)
+        whole = principal + onward
+        if whole > each.left or (principal < each.quote.min_amount and whole != each.left):
             return False
+        premium = each.quote.premium_of(principal) + onward
         need = principal + fee_total(each.document.fees, principal)
     return True
 

@@ -58,6 +58,9 @@ def test_a_customer_payment_asks_for_no_swap():
         ("refunded", "AM02", OutcomeStatus.REJECTED, "AM02"),
         ("refused", "AGNT", OutcomeStatus.REJECTED, "AGNT"),
         ("refused", "", OutcomeStatus.REJECTED, "NARR"),
+        # The creditor was paid, and nobody may be told that he was not; what was lost is a person's to tell.
+        ("kept", "", OutcomeStatus.ACCEPTED, ""),
+        ("lost", "", OutcomeStatus.PENDING, ""),
         ("", "", OutcomeStatus.PENDING, ""),
     ],
 )

@@ -15,6 +15,7 @@ from bridge.refusals import BRIDGE_MEANINGS, BridgeCode, BridgeRefused, bridge_m
 from bridge.terms import (
     LEGS_MAX,
     CorridorRef,
+    LockStamp,
     SwapTerms,
     derive_secret,
     hash_preimage,
@@ -140,6 +141,23 @@ def test_the_record_of_a_lock_is_the_same_at_every_attempt():
     assert sm3.lock_record(0, SUITE, **fields).flags == TransferKind.LOCK | TransferFlag.HASH_IS_SM3
     with pytest.raises(BridgeRefused):
         terms(*FAR_LAST)[0].lock_record(1, SUITE, **fields)
+
+
+@pytest.mark.parametrize("function", [HashFunction.SHA256, HashFunction.SM3])
+def test_the_bytes_of_a_lock_are_those_of_its_record(function):
+    """Written without the record in between, which is quicker; and what the locker alone decides is read back."""
+    sealed, _ = terms(*HOME_LEGS, function=function)
+    for at in range(len(HOME_LEGS)):
+        record = sealed.lock_record(at, SUITE, key_id=9, now_ns=START, window_s=60, code=3).encode()
+        stamp = LockStamp.of(record)
+        assert stamp == (START + 60 * SECOND, 9, 60, 3)
+        assert sealed.lock_bytes(at, SUITE, stamp) == record
+    for wrong in (record[:-1], record + b"\x00", b""):
+        with pytest.raises(BridgeRefused) as caught:
+            LockStamp.of(wrong)
+        assert caught.value.code is BridgeCode.LEGS_DO_NOT_MATCH
+    with pytest.raises(BridgeRefused):
+        terms(*FAR_LAST)[0].lock_bytes(1, SUITE, stamp)
 
 
 def test_a_record_locks_a_leg_only_as_agreed():

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.journal import decode_entry, encode_entry, entry_key
 from bridge.leg import ChainClock, LockState, LockView
@@ -92,7 +93,7 @@ def test_a_leg_that_is_final_ahead_of_our_reading_is_locked_behind_as_soon_as_th
     sealed, _ = swap()
     provider.accept(sealed, 1, START)
     lock_id, view = shown(sealed, 0)
-    assert not actions(provider.seen([(lock_id, replace(view, height=5))], START), Lock)
+    assert not actions(provider.seen([(lock_id, structs.replace(view, height=5))], START), Lock)
     assert not actions(provider.relay_block(4, START, [], START), Lock)
     assert actions(provider.relay_block(5, START, [], START), Lock)
     assert not actions(provider.relay_block(6, START, [], START), Lock)
@@ -229,7 +230,7 @@ def test_a_journal_that_lost_a_part_of_itself_is_refused():
         with pytest.raises(EncodingError):
             watcher().restore([each for each in entries if each.number != lost], START)
     with pytest.raises(EncodingError):
-        watcher().restore([replace(entries[0], party=b"o" * 32)], START)
+        watcher().restore([structs.replace(entries[0], party=b"o" * 32)], START)
 
 
 @pytest.mark.nightly

@@ -18,6 +18,7 @@ from clearspan.validator.recovery import recover_state
 from clearspan.validator.shell import ShellPool, ValidatorShell
 from engine.errors import ChainDamaged, DiskFull, StoreFailed
 from engine.log import LogRecord, RecordKind, encode_record
+from engine.relay_block import reveal_record
 from relay.actions import ALL, Persist, Refused, Send
 from relay.consensus import ValidatorCore
 from relay.errors import VoteRecordInvalid
@@ -228,6 +229,42 @@ def test_offers_are_answered_with_their_reason():
     assert (again.taken, again.reason) == (False, "known")
     assert not forged.taken
     assert forged.reason.startswith("header_")
+
+
+def test_many_reveals_at_once_are_answered_one_by_one(monkeypatch):
+    """Goal: one message of many is many offers. Method: new, known and one too many for its source; then a full queue."""
+    monkeypatch.setattr("relay.pool.SOURCE_RECORDS_MAX", 3)
+    monkeypatch.setattr("clearspan.validator.shell._OFFERS_WAITING_MAX", 6)
+    world = World()
+    pool = ShellPool()
+    core = ValidatorCore(
+        state=world.state, member=None, votes=VoteRecord(), settings=ConsensusSettings(), now=world.now, pool=pool
+    )
+    shell = ValidatorShell(core, pool, chain=None, votes=Journal(), transport=Journal(), clock=lambda: world.now)
+    reveals = [reveal_record(bytes([number]) * 32) for number in range(8)]
+
+    async def work() -> list:
+        first = asyncio.gather(
+            shell.offer_all([reveals[0], reveals[1], reveals[0]], "one"),
+            shell.offer_all([reveals[2], reveals[3], reveals[1]], "one"),
+            shell.offer_all([reveals[4]], "two"),
+        )
+        await asyncio.sleep(0)
+        task = asyncio.create_task(shell.run())
+        answers = await first
+        # What is in nobody's way is taken, however much it is.
+        answers.append(await shell.offer_all([*reveals[4:], *reveals[:4]], "two"))
+        shell.stop()
+        await task
+        return answers
+
+    answers = [[each.reason if not each.taken else "taken" for each in one] for one in asyncio.run(work())]
+    assert answers[0] == ["taken", "taken", "known"]
+    assert answers[1] == ["taken", "source_full", "known"]
+    assert answers[2] == ["overloaded"]
+    assert answers[3] == ["taken"] * 3 + ["source_full", "known", "known", "known", "source_full"]
+    assert core.pool_version == 6
+    assert [each.payload for each in pool.take(world.state)] == [bytes([at]) * 32 for at in (0, 1, 2, 4, 5, 6)]
 
 
 def test_votes_survive_and_a_changed_record_is_refused(tmp_path):

@@ -130,7 +130,7 @@ def test_init_makes_a_folder_once(clearspan, tmp_path):
     assert clearspan("init", tmp_path / "other", "--name", "No Name").code == 2
     assert not (tmp_path / "other").exists()
     listed = clearspan("participant", "list", "--network", folder, "--json")
-    assert {each["name"] for each in listed.json["participants"]} == {"operator", "supervisor"}
+    assert {each["name"] for each in listed.json["participants"]} == {"operator", "supervisor", "regulator"}
 
 
 def test_settings_are_checked_before_anything_starts(clearspan, tmp_path):

@@ -78,6 +78,7 @@ def holds_what_was_promised(report: dict) -> None:
     assert (report["swaps_claimed"], report["swaps_refunded"]) == (3, 1)
     assert report["swap_receipts_verified"] == sum(each["receipts"] for each in report["swaps"])
     assert [each["path"] for each in report["swaps"]][2:] == [["CNY", "HKD", "THB"]] * 2
+    assert [each["status"] for each in report["swaps"]] == ["ACSC", "ACSC", "ACSC", "RJCT"]
     assert report["file_payments"] == 365
     assert report["transfers_per_s"] > 0
     assert report["cross_shard"] > TRANSFERS // 4

@@ -1,4 +1,4 @@
-"""A real EVM node for tests: one anvil process on loopback that makes a block only when it is told to."""
+"""A real EVM node for tests: one anvil process on loopback, making blocks when it is told to or at a steady pace."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ class RpcError(Exception):
 class AnvilNode:
     """Starts with the constructor; `kill` is SIGKILL, `start` brings it back on the same port with `state`."""
 
-    def __init__(self, binary: Path, state: Path | None = None, *, port: int = 0, rules: str = "") -> None:
+    def __init__(
+        self, binary: Path, state: Path | None = None, *, port: int = 0, rules: str = "", block_s: int = 0
+    ) -> None:
         self._binary = binary
         self._state = state
         self._ids = itertools.count(1)
         self.port = port
         self._rules = ["--hardfork", rules] if rules else []
+        # By itself it makes a block every so many seconds, by the machine's clock; else only when it is told to.
+        # Its many blocks make a state that is larger than a request may be at first.
+        paced = ["--block-time", str(block_s), "--no-request-size-limit"]
+        self._pace = paced if block_s else ["--no-mining", "--timestamp", str(GENESIS_S)]
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
@@ -38,8 +44,8 @@ class AnvilNode:
     def start(self) -> None:
         self.process = subprocess.Popen(
             [
-                str(self._binary), "--host", "127.0.0.1", "--port", str(self.port), "--no-mining", "--threads", "2",
-                "--accounts", "3", "--timestamp", str(GENESIS_S), *self._rules,
+                str(self._binary), "--host", "127.0.0.1", "--port", str(self.port), "--threads", "2",
+                "--accounts", "3", *self._pace, *self._rules,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
