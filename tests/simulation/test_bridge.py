@@ -72,7 +72,7 @@ def test_seeds_of_this_commit(repository_root, nightly: bool) -> None:
     print(f"clearspan simulate --part bridge --seeds {start}:…")
     tally = BridgeTally()
     budget_s, began = NIGHT_S if nightly else BUDGET_S, time.process_time()
-    while (spent := time.process_time() - began) < budget_s or (tally.unreached and spent < 2 * budget_s):
+    while (spent := time.process_time() - began) < budget_s or (tally.unreached and spent < 4 * budget_s):
         tally.add(simulate_bridge(seed))
         seed += 1
     print(f"{tally.seeds} seeds, {tally.swaps} swaps, {tally.steps} steps, {tally.checks} checks")

@@ -12,7 +12,18 @@ from typing import Final
 from clearspan.simulation.bridge.plan import VILLAINS_OF_PAYERS, VILLAINS_OF_PROVIDERS
 from clearspan.simulation.bridge.rules import Kind, Phase
 
-__all__ = ["FAULTS", "OUTCOMES", "RARE", "REFUSALS", "RULES", "SHAPES", "VILLAINS", "BridgeReport", "BridgeTally"]
+__all__ = [
+    "FAULTS",
+    "OUTCOMES",
+    "RARE",
+    "RARE_REFUSALS",
+    "REFUSALS",
+    "RULES",
+    "SHAPES",
+    "VILLAINS",
+    "BridgeReport",
+    "BridgeTally",
+]
 
 FAULTS: Final = (
     "loss",
@@ -106,8 +117,6 @@ RARE: Final = (
 
 REFUSALS: Final = (
     "swap_too_short",
-    "leg_order_unsafe",
-    "hash_reused",
     "quote_exhausted",
     "quote_expired",
     "quote_unknown",
@@ -117,6 +126,9 @@ REFUSALS: Final = (
     "provider_refused",
 )
 """Codes of the bridge that honest parties answer villains with."""
+
+RARE_REFUSALS: Final = ("leg_order_unsafe", "hash_reused")
+"""Such codes that only many seeds reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +174,5 @@ class BridgeTally:
     @property
     def unreached_rare(self) -> list[str]:
         """What no seed has reached of that which takes many."""
-        return [name for name in RARE if name not in self.reached]
+        missing = [name for name in RARE if name not in self.reached]
+        return missing + [f"refused {name}" for name in RARE_REFUSALS if name not in self.refusals]
