@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,12 +16,12 @@ from clearspan.cli.bridge_new import new
 from clearspan.cli.cases import command as cases
 from clearspan.cli.options import json_option, network_option, timeout_option
 from clearspan.cli.output import Output, money
+from clearspan.cli.readiness import announcer, say_checked
 from clearspan.cli.settings import config_flags
 from clearspan.settings import ENVIRONMENT_VARIABLE
 
 if TYPE_CHECKING:
     from clearspan.cli.session import Session
-    from clearspan.network import NodeAddress
     from clearspan.v1 import bridge_pb2
 
 __all__ = ["command"]
@@ -63,22 +61,10 @@ def run(config: Path | None, parent_pid: int | None, check: bool, die_at: str, *
     loaded = BRIDGE.load(config, overrides)
     name = loaded.config.bridge.name
     if check:
-        click.echo(json.dumps({"ready": False, "name": name, "settings": "good"}))
+        say_checked(name=name)
         return
 
-    def announce(address: NodeAddress) -> None:
-        line = {
-            "ready": True,
-            "host": address.host,
-            "port": address.port,
-            "metrics_port": address.metrics_port,
-            "pid": address.pid,
-            "name": name,
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
-    run_bridge(loaded, announce, parent_pid=parent_pid, die_at=die_at)
+    run_bridge(loaded, announcer(name=name), parent_pid=parent_pid, die_at=die_at)
 
 
 @command.command("status")

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +12,12 @@ import click
 
 from clearspan.cli.options import as_option, domain_option, json_option, network_option, timeout_option
 from clearspan.cli.output import Output
+from clearspan.cli.readiness import announcer, say_checked
 from clearspan.cli.settings import config_flags
 from clearspan.config import ENVIRONMENT_VARIABLE, flags
 
 if TYPE_CHECKING:
     from clearspan.cli.session import Session
-    from clearspan.network import NodeAddress
     from engine.genesis import GenesisDomain
 
 __all__ = ["command"]
@@ -50,22 +48,10 @@ def run(config: Path | None, parent_pid: int | None, check: bool, **overrides: A
 
     loaded = load_config(config, overrides)
     if check:
-        click.echo(json.dumps({"ready": False, "domain": loaded.config.node.domain, "settings": "good"}))
+        say_checked(domain=loaded.config.node.domain)
         return
 
-    def announce(address: NodeAddress) -> None:
-        line = {
-            "ready": True,
-            "host": address.host,
-            "port": address.port,
-            "metrics_port": address.metrics_port,
-            "pid": address.pid,
-            "domain": loaded.config.node.domain,
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
-    run_node(loaded, announce, parent_pid=parent_pid)
+    run_node(loaded, announcer(domain=loaded.config.node.domain), parent_pid=parent_pid)
 
 
 @command.command("status")

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +13,13 @@ from clearspan.cli.governance import approve, new, submit
 from clearspan.cli.options import as_option, json_option, network_option, timeout_option
 from clearspan.cli.output import Output
 from clearspan.cli.proposals import propose
+from clearspan.cli.readiness import announcer, say_checked
 from clearspan.cli.settings import config_flags
 from clearspan.settings import ENVIRONMENT_VARIABLE
 from clearspan.validator.config import VALIDATOR
 
 if TYPE_CHECKING:
     from clearspan.cli.session import Session
-    from clearspan.network import NodeAddress
     from clearspan.validator.addresses import ValidatorEntry
 
 __all__ = ["command"]
@@ -61,22 +59,10 @@ def run(config: Path | None, parent_pid: int | None, check: bool, restored: bool
     loaded = VALIDATOR.load(config, overrides)
     name = loaded.config.validator.name
     if check:
-        click.echo(json.dumps({"ready": False, "name": name, "settings": "good"}))
+        say_checked(name=name)
         return
 
-    def announce(address: NodeAddress) -> None:
-        line = {
-            "ready": True,
-            "host": address.host,
-            "port": address.port,
-            "metrics_port": address.metrics_port,
-            "pid": address.pid,
-            "name": name,
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
-    run_validator(loaded, announce, parent_pid=parent_pid, restored=restored)
+    run_validator(loaded, announcer(name=name), parent_pid=parent_pid, restored=restored)
 
 
 @command.command("status")
