@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.refusals import EncodingError, ProofRefused
-from engine.types import VotePhase
+from engine.types import RelayRecordType, VotePhase
 from engine.validators import Statement
 from relay.actions import Finalized, Refused
 from relay.checker import Checker
@@ -375,6 +375,7 @@ class ValidatorCore:
         """Go to the height after a final block."""
         desk, set_id = self.desk, self.validators.set_id
         self.state = state
+        desk.reveals = sum(record.type is RelayRecordType.REVEAL for record in block.records)
         self.pool.finalized(state, block)
         self._open(certificate, statements)
         desk.pacemaker.request = NEVER

@@ -46,6 +46,8 @@ class Desk:
     limit: RateLimit
     counters: Counters
     pace: Pace = field(default_factory=Pace)
+    reveals: int = 0
+    """How many preimages stand in the last final block."""
     actions: list[Action] = field(default_factory=list)
 
     @property
@@ -63,11 +65,14 @@ class Desk:
     def spacing_ns(self) -> int:
         """How long after a proposal the next one is due at the earliest, ns: more where agreement takes longer of late.
 
-        It counts from the proposal, so where agreement itself takes that long nothing is waited for.
+        More also after a block with many reveals, up to twice the longest pause: each block costs everybody who reads
+        the relay, and so many share it. It counts from the proposal, so where agreement itself takes that long nothing
+        is waited for.
         """
         settings = self.settings
-        paced = min(settings.spacing_times * self.pace.mean, settings.spacing_ns_max, settings.idle_ns)
-        return max(settings.block_interval_ns, paced)
+        paced = min(settings.spacing_times * self.pace.mean, settings.spacing_ns_max)
+        shared = min(paced + self.reveals * settings.spacing_reveal_ns, 2 * settings.spacing_ns_max, settings.idle_ns)
+        return max(settings.block_interval_ns, shared)
 
     def send(self, to: int, message: Message) -> None:
         """Put a message on its way; to oneself nothing is sent."""

@@ -132,6 +132,8 @@ class ConsensusSettings:
     that came meanwhile, and where agreement is slow or dear the relay makes fewer blocks of more."""
     spacing_ns_max: int = 75 * _MS
     """The longest such pause; ``idle_ns`` bounds it too."""
+    spacing_reveal_ns: int = _MS
+    """So much more for each reveal of the block before, up to twice the longest pause."""
     rest_ns: int = 0
     """How much longer than ``idle_ns`` a relay without work rests between blocks; view 0 lasts as much longer then."""
     request_ns: int = 100 * _MS
@@ -146,8 +148,9 @@ class ConsensusSettings:
         """Refuse times with which an idle relay would change views for ever; raises ValueError."""
         if self.rest_ns < 0:
             raise ValueError(f"0 <= rest_ns {self.rest_ns} is asked for")
-        if self.spacing_times < 0 or self.spacing_ns_max < 0:
-            raise ValueError(f"0 <= spacing_times {self.spacing_times}, spacing_ns_max {self.spacing_ns_max}")
+        if min(self.spacing_times, self.spacing_ns_max, self.spacing_reveal_ns) < 0:
+            spacing = f"spacing_times {self.spacing_times}, spacing_ns_max {self.spacing_ns_max}"
+            raise ValueError(f"0 <= {spacing}, spacing_reveal_ns {self.spacing_reveal_ns}")
         if not 0 < self.request_ns <= self.view_ns <= self.view_ns_max:
             raise ValueError(f"request_ns {self.request_ns} <= view_ns {self.view_ns} <= view_ns_max is asked for")
         if not 0 <= self.block_interval_ns <= self.idle_ns < self.view_ns:

@@ -382,6 +382,8 @@ class Round:
     def say_again(self) -> None:
         """After a restart: bring the votes of the current view to their leader again, a proposal to all."""
         signer, here = self.desk.signer, self.desk.signer.here
+        if signer.index is None:
+            return  # its key is of no member here: what the record holds was signed with another one
         if here.commit is not None and here.commit.vote.view == self.view:
             self._deliver(here.commit)
         elif here.prepare is not None and here.prepare.vote.view == self.view and signer.may_sign:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import grpc
 import grpc.aio
 
+from clearspan.client.asking import AskingStream, unless_closed
 from clearspan.client.transport import CHANNEL_OPTIONS, refusal_of_error
 from clearspan.errors import Refused, Unreachable
 from clearspan.pki import channel_credentials
@@ -48,8 +49,7 @@ class RelayClient:
         self.target = target
         self._timeout_s = timeout_s
         self._channel = grpc.aio.secure_channel(target, channel_credentials(tls), options=_OPTIONS)
-        self._offers: grpc.aio.StreamStreamCall[bytes, bytes] | None = None
-        self._offering = asyncio.Lock()
+        self._offers, self._reveals = (self._asking(rpc) for rpc in (RelayRpc.OFFERS, RelayRpc.SUBMIT_MANY))
 
     async def __aenter__(self) -> Self:
         """Use the connection."""
@@ -83,30 +83,7 @@ class RelayClient:
         The stream stays open for the next ones: a call for each would cost more than all that is in it.
         """
         request = relay_pb2.OffersRequest(version=_VERSION, offers=offers)
-        async with self._offering:
-            call = self._offers
-            if call is None or call.done():
-                method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(
-                    _path(RelayRpc.OFFERS)
-                )
-                call = self._offers = method()
-            content: Any = grpc.aio.EOF
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await call.write(request.SerializeToString())
-                    content = await call.read()
-            except grpc.aio.AioRpcError as error:
-                raise self._error(error) from error
-            except (TimeoutError, asyncio.InvalidStateError) as error:
-                raise Unreachable(self.target, f"no answer to offers: {type(error).__name__}") from error
-            finally:
-                # After a fault nobody knows which answer is for what.
-                if content is grpc.aio.EOF:
-                    self._offers = None
-                    call.cancel()
-            if content is grpc.aio.EOF:
-                raise Unreachable(self.target, "the stream of offers ended")
-        return relay_pb2.OffersReply.FromString(content).answers
+        return relay_pb2.OffersReply.FromString(await self._ask(self._offers, request.SerializeToString())).answers
 
     async def submit(self, record: RelayRecord | bytes) -> relay_pb2.OfferReply:
         """Hand in a record of another type: a reveal, a decision, governance, evidence. Raises as status does."""
@@ -118,10 +95,10 @@ class RelayClient:
     async def reveal(self, preimages: Sequence[bytes]) -> list[str]:
         """Hand in preimages of 32 bytes, at most 4,096; for each why it was refused, nothing where it stands.
 
-        Raises as status does.
+        The stream stays open, as that of offers. Raises as status does.
         """
         request = relay_pb2.SubmitManyRequest(version=_VERSION, preimages=b"".join(preimages))
-        reply = await self._call(RelayRpc.SUBMIT_MANY, request, relay_pb2.SubmitManyReply)
+        reply = relay_pb2.SubmitManyReply.FromString(await self._ask(self._reveals, request.SerializeToString()))
         reasons = ("", *reply.reasons)
         return [reasons[index] for index in reply.reason_index]
 
@@ -139,9 +116,11 @@ class RelayClient:
             while True:
                 try:
                     async with asyncio.timeout(stall_s):
-                        content: Any = await call.read()
+                        content: Any = await unless_closed(call.read())
                 except TimeoutError as error:
                     raise Unreachable(self.target, f"no block in {stall_s} s") from error
+                except EOFError as error:
+                    raise Unreachable(self.target, "the connection was closed here") from error
                 if content is grpc.aio.EOF:
                     return
                 yield relay_pb2.FinalBlock.FromString(content)
@@ -149,6 +128,18 @@ class RelayClient:
             raise self._error(error) from error
         finally:
             call.cancel()
+
+    def _asking(self, rpc: RelayRpc) -> AskingStream:
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(_path(rpc))
+        return AskingStream(method, self._timeout_s)
+
+    async def _ask(self, stream: AskingStream, content: bytes) -> bytes:
+        try:
+            return await stream.ask(content)
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        except (TimeoutError, EOFError, asyncio.InvalidStateError) as error:
+            raise Unreachable(self.target, f"no answer on a stream: {type(error).__name__}") from error
 
     async def _call(self, rpc: RelayRpc, request: Any, reply: Any) -> Any:
         method: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = self._channel.unary_unary(

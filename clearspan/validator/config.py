@@ -6,12 +6,12 @@ which all validators of an institution's site share and which is read again when
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from clearspan.config import LimitsSection, MetricsSection
-from clearspan.settings import Address, Loaded, Port, Section, Settings
+from clearspan.config import LimitsSection, MetricsSection, ServiceSection, TlsSection
+from clearspan.settings import Loaded, Port, Section, Settings
 
 __all__ = [
     "VALIDATOR",
@@ -29,20 +29,15 @@ __all__ = [
 _DOMAIN_NAME: Final = "^[a-z0-9][a-z0-9.-]{0,62}$"
 
 
-class ValidatorSection(Section, frozen=True):
+class ValidatorSection(ServiceSection, frozen=True, kw_only=True):
     """Who this validator is and where it listens."""
 
-    genesis: Annotated[str, Meta(min_length=1, description="file of the genesis document")]
     name: Annotated[str, Meta(pattern=_DOMAIN_NAME, description="name of the validator in logs")] = "validator"
-    host: Annotated[Address, Meta(description="address to listen at; loopback unless told")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port of the service; 0 lets the system choose")] = 7410
     key: Annotated[
         str, Meta(description="key file that signs votes; empty: an observer, which follows the chain and never signs")
     ] = "keys/validator.key"
     passphrase_file: Annotated[str, Meta(description="file of the passphrase of that key")] = "keys/passphrase"  # noqa: S105 - a path
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="least level that is logged")
-    ] = "info"
 
 
 class ValidatorDataSection(Section, frozen=True):
@@ -58,18 +53,13 @@ class ValidatorDataSection(Section, frozen=True):
     ] = 0
 
 
-class ValidatorTls(Section, frozen=True):
+class ValidatorTls(TlsSection, frozen=True):
     """Certificate (for listening and for calling), key and authority as PEM files, and who is let in."""
 
     certificate: Annotated[str, Meta(min_length=1, description="certificate chain of this validator")] = (
         "tls/validator.pem"
     )
     key: Annotated[str, Meta(min_length=1, description="key of that certificate, P-256")] = "tls/validator.key"
-    authority: Annotated[str, Meta(min_length=1, description="certificate of the network's authority")] = "tls/ca.pem"
-    access: Annotated[
-        str,
-        Meta(description="file of allowed and denied keys, read again when it changes; empty: the authority decides"),
-    ] = ""
 
 
 class ValidatorLimits(LimitsSection, frozen=True):
@@ -128,7 +118,11 @@ class ConsensusSection(Section, frozen=True):
     block_interval_ms: Annotated[int, Meta(ge=0, le=60_000, description="least pause between two blocks")] = 10
     spacing_max_ms: Annotated[
         int,
-        Meta(ge=0, le=60_000, description="longest pause between two blocks, as agreement takes longer; 0: never more"),
+        Meta(
+            ge=0,
+            le=60_000,
+            description="longest pause between two blocks as agreement takes longer; twice it with many reveals; 0: no",
+        ),
     ] = 75
 
 

@@ -23,7 +23,7 @@ from clearspan.keys import KeyFile, read_passphrase
 from clearspan.metrics import MetricsServer
 from clearspan.network import GENESIS_FILE, NodeAddress, node_entries
 from clearspan.pki import TlsFiles
-from clearspan.process import configure_log, end_with_parent, note_address, stop_signals
+from clearspan.process import calm_collector, configure_log, end_with_parent, note_address, stop_signals
 from clearspan.service.access import AccessList
 from clearspan.validator.addresses import AddressBook
 from clearspan.validator.archive import BookArchive
@@ -159,6 +159,7 @@ async def _run(loaded: LoadedValidator, announce: Callable[[NodeAddress], None],
         address = NodeAddress(config.validator.host, port, figures.port if figures is not None else 0, os.getpid())
         note_address(directory.path, address)
         _log.info("validator_ready", port=port, metrics_port=address.metrics_port, height=validator.height)
+        calm_collector()
         announce(address)
         first_run = FirstRun(validator, tls, config.peers)
         others = (syncing.run(), evidence.run(), claims.run(), follower.run(), first_run.run())

@@ -123,7 +123,7 @@ class RelayServer:
                 RelayRpc.OFFER: self._unary(RelayRpc.OFFER, self._offer),
                 RelayRpc.OFFERS: grpc.stream_stream_rpc_method_handler(self._offers),
                 RelayRpc.SUBMIT: self._unary(RelayRpc.SUBMIT, self._submit),
-                RelayRpc.SUBMIT_MANY: self._unary(RelayRpc.SUBMIT_MANY, self._submit_many),
+                RelayRpc.SUBMIT_MANY: grpc.stream_stream_rpc_method_handler(self._submit_many),
                 RelayRpc.GET_STATUS: self._unary(RelayRpc.GET_STATUS, self._get_status),
             }
         )
@@ -254,26 +254,38 @@ class RelayServer:
             self._validator.heard(record)
         return (await self._into_pool(call.peer, record)).SerializeToString()
 
-    async def _submit_many(self, call: Call, content: bytes) -> bytes:
+    async def _submit_many(self, _: object, context: Context) -> None:
+        await self._guard.run(RelayRpc.SUBMIT_MANY, context, self._take_reveals, stream=True)
+
+    async def _take_reveals(self, call: Call) -> None:
+        """Take reveals for as long as who has them lives, who waits for the answers before saying more."""
+        taken = 0
+        while (content := await call.context.read()) is not EOF:
+            reply = await self._reveals_into_pool(call.peer, content)
+            taken += len(reply.taken)
+            call.notes["count"] = taken
+            async with _deadline(self._limits.stream_write_ms):
+                await call.context.write(reply.SerializeToString())
+
+    async def _reveals_into_pool(self, peer: Peer, content: bytes) -> relay_pb2.SubmitManyReply:
         """Take reveals; what one of them is refused for is no reason against the others."""
         request = parse(relay_pb2.SubmitManyRequest, content)
         check_version(request.version)
         preimages = request.preimages
         count = count_of(preimages, PREIMAGE_BYTES, "preimages", REVEALS_AT_ONCE_MAX)
-        call.notes["count"] = count
-        validator, source = self._validator, call.peer.spki
+        shell = self._validator.shell
         reasons: dict[str, int] = {}
         taken, indexes = bytearray(count), bytearray(count)
         cuts = range(0, len(preimages), PREIMAGE_BYTES)
         reveals = [reveal_record(preimages[at : at + PREIMAGE_BYTES]) for at in cuts]
-        for place, offered in enumerate(await validator.shell.offer_all(reveals, source)):
+        for place, offered in enumerate(await shell.offer_all(reveals, peer.spki)):
             if offered.taken or offered.reason in _STANDS:
                 taken[place] = 1 if offered.taken else 2
             else:
                 indexes[place] = reasons.setdefault(offered.reason, len(reasons) + 1)
         return relay_pb2.SubmitManyReply(
-            taken=bytes(taken), reasons=list(reasons), reason_index=bytes(indexes), height=validator.height
-        ).SerializeToString()
+            taken=bytes(taken), reasons=list(reasons), reason_index=bytes(indexes), height=self._validator.height
+        )
 
     async def _headers_into_pool(self, peer: Peer, offers: Sequence[HeaderOffer]) -> list[relay_pb2.OfferReply]:
         validator = self._validator

@@ -308,7 +308,9 @@ class ValidatorShell:
         wake = self.core.next_wake
         timeout = None if wake >= NEVER else max(0, wake - self.now) / _NS_PER_S
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
+            # No wait_for: it would make a task of every wait.
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
 
     async def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
