@@ -26,7 +26,7 @@ from clearspan.metrics import MetricsServer, NodeMetrics
 from clearspan.neighbour_link import NeighbourLine, NeighbourLink
 from clearspan.network import DATA_KIND, GENESIS_FILE, NodeAddress
 from clearspan.pki import TlsFiles
-from clearspan.process import configure_log, end_with_parent, note_address, stop_signals
+from clearspan.process import calm_collector, configure_log, end_with_parent, note_address, stop_signals
 from clearspan.relay_link.opening import link_to_validators
 from clearspan.service import AccessList, SettlementServer
 from engine.chain import ChainStore
@@ -153,6 +153,7 @@ async def _run(loaded: LoadedConfig, announce: Callable[[NodeAddress], None]) ->
         address = NodeAddress(config.node.host, port, figures.port if figures is not None else 0, os.getpid())
         note_address(directory.path, address)
         _log.info("node_ready", domain=config.node.domain, port=port, metrics_port=address.metrics_port)
+        calm_collector()
         announce(address)
         await _until_ended(node.inner, stopping)
         _log.info("node_stopping")

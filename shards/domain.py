@@ -222,9 +222,19 @@ class Round:
     administered: list[LogRecord] = field(default_factory=list)
 
     @property
+    def prepares(self) -> bool:
+        """Whether it holds runs that are left for the relay to decide."""
+        return any((part.codes == ResultCode.PREPARED).any() for part in (*self.batches, *self.runs))
+
+    @property
     def log_bytes(self) -> int:
         """Bytes of log bodies in the round."""
         return sum(record.body_bytes for records in self.records.values() for record in records)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether it holds records that the index finds again; a seal by itself holds none."""
+        return bool(self.batches or self.runs or self.credits or self.relay or self.administered)
 
 
 class DomainCore:

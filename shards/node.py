@@ -22,8 +22,7 @@ import structlog
 from engine.errors import DiskFull
 from engine.invariants import invariant
 from engine.relay_block import RelayBlock
-from engine.types import ACCOUNT_BYTES, RelayRecordType, RuleType
-from native.ledger import PENDING_BYTES
+from engine.types import ACCOUNT_BYTES, RelayRecordType
 from shards.account_proofs import AccountProofs
 from shards.domain import (
     AdminJob,
@@ -38,36 +37,36 @@ from shards.domain import (
 )
 from shards.errors import NodeFailed, Overloaded, ShardsError, ShuttingDown
 from shards.outbox import Outbox
+from shards.pace import SealPace
+from shards.reads import HOLDS_SHOWN_MAX, DurableReads, held, shown_rules
 from shards.recovery import Recovered, Stores, recover
-from shards.run_proofs import run_decision
 from shards.work_queue import Waiting, WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from engine.admin import AdminColumns
     from engine.batch import BatchColumns
-    from engine.chain import ChainBlock
     from engine.checkpoint import Manifest
     from engine.genesis import Genesis
     from engine.proved_credits import ProvedCredits
-    from engine.run_decision import RunDecisionRecord
     from shards.account_proofs import AccountAtBlock
-    from shards.lookup import DecidedRecord, TransferEntry
+    from shards.domain import BatchJob, DomainCore, Part
     from shards.neighbours import CreditsWanted
-    from shards.run_proofs import RangePath, UndecidedRun
+    from shards.run_proofs import UndecidedRun
     from shards.settings import NodeSettings
     from shards.signer import BlockSigner
 
 __all__ = ["HOLDS_SHOWN_MAX", "DomainNode", "NodeStatus", "ShardStatus"]
 
 _LOG = structlog.get_logger("clearspan.node")
-_STATEMENT_LIMIT_MAX: Final = 1_000
 _RETRY_AFTER_MS: Final = 100
 # An admin request is checked and decided by itself, on the ledger thread of every shard: it counts as so many times
 # its bytes, so that one round holds a few calls of them and not seconds of work.
 _ADMIN_WEIGHT: Final = 16
 _DISK_POLL_S: Final = 0.5
+# A timer is set so much later than what it is for, so that it does not fire a moment too early, and again.
+_PAST_DUE_S: Final = 0.001
 _READ_POLL_S: Final = 0.02
 # Work is taken again only with so much room, whatever the reserve: else every round would fill the disk anew.
 _ROOM_BYTES_MIN: Final = 1 << 20
@@ -76,11 +75,10 @@ _UNINDEXED_BYTES_MAX: Final = 32 << 20
 _FOLLOW_UPS_MAX: Final = 256
 # The lane of credits from other nodes: no participant has this number.
 _NEIGHBOURS: Final = 0
-HOLDS_SHOWN_MAX: Final = 16_384
-"""Held transfers of one view; the oldest of each shard come first, and what is decided makes room for the next."""
-_SHOWN_RULES: Final = frozenset({RuleType.LEDGER, RuleType.BREAKER, RuleType.TIER})
-# A lookup reads so many records at a time from the log, and then lets another one in.
-_LOOKUPS_AT_ONCE: Final = 2_048
+# What a relay block decides leaves with the next seal: until that, at most so long, it waits for a round to go with.
+_RELAY_HELD_NS: Final = 100_000_000
+# More than so many blocks at once are what a node missed while it was away: those wait for nothing.
+_RELAY_HELD_MAX: Final = 16
 # What decides something on a shard; a block without it only moves relay time.
 _DECIDING: Final = frozenset({RelayRecordType.REVEAL, RelayRecordType.DECISION})
 
@@ -108,7 +106,7 @@ class NodeStatus:
     shards: tuple[ShardStatus, ...]
 
 
-class DomainNode:
+class DomainNode(DurableReads):
     """One process's shards of one domain. Use from one event loop: start, submit and look up, stop."""
 
     def __init__(
@@ -123,18 +121,16 @@ class DomainNode:
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         """Prepare; nothing is read before ``start``. ``served``: the shards of the domain that are here (None: all)."""
-        self.genesis = genesis
+        super().__init__(genesis, stores)
         self.domain = domain
         self._served = None if served is None else tuple(served)
         self._outbox = Outbox(genesis.hash_suite, stores.chain)
-        self._stores = stores
         self._signer = signer
         self._settings = settings
         self._now = now
         self._queue = WorkQueue(settings.queue_bytes_max)
         self._checking: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._sealed = asyncio.Condition()
         self._in_flight = asyncio.Semaphore(settings.rounds_in_flight_max)
         self._commits: set[asyncio.Task[Exception | None]] = set()
         self._follow_ups: set[asyncio.Task[Exception | None]] = set()
@@ -145,25 +141,23 @@ class DomainNode:
         self._in_hand: list[Waiting] | None = None
         self._answered_in_hand = False
         self._relay: deque[Waiting] = deque()
+        self._relay_until = 0
         self._relay_turn = asyncio.Lock()
         self._relaying: set[asyncio.Task[None]] = set()
         self._proofs = AccountProofs()
         self._on_sealed: list[Callable[[], None]] = []
+        self._runs_may_wait = True
         self._mending: asyncio.Task[None] | None = None
         self._verifiers = ThreadPoolExecutor(settings.verify_threads, thread_name_prefix="verify")
         self._ledger = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log")
         self._headers = ThreadPoolExecutor(1, thread_name_prefix="headers")
         self._indexer = ThreadPoolExecutor(1, thread_name_prefix="index")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="lookup")
-        # What work goes on with, None while it is built; and what was last known, for reading.
+        # What work goes on with, None while it is built.
         self._recovered: Recovered | None = None
-        self._known: Recovered | None = None
         self._runner: asyncio.Task[None] | None = None
-        self._refusing: ShardsError | DiskFull | None = None
         self._failed: asyncio.Future[None] | None = None
-        self._last_seal = 0
-        self._worked_since_seal = False
+        self._pace = SealPace(settings)
         self._logged_since_checkpoint = 0
         self._checkpointing: asyncio.Task[None] | None = None
         self._stopped = False
@@ -288,6 +282,7 @@ class DomainNode:
                 return
             waiting = Waiting(0, 0, asyncio.get_running_loop().create_future(), job=RelayJob(fresh))
             self._relay.append(waiting)
+            self._relay_until = time.monotonic_ns() + (_RELAY_HELD_NS if len(fresh) <= _RELAY_HELD_MAX else 0)
             self._wake.set()
             await waiting.answered
 
@@ -328,7 +323,7 @@ class DomainNode:
         self._live()
         self._raise_refusal()
         proven = self._proofs.ask(account)
-        self._worked_since_seal = True
+        self._pace.worked = True
         self._wake.set()
         return await proven
 
@@ -367,14 +362,15 @@ class DomainNode:
         self._check_more()
 
     async def _check(self, waiting: Waiting) -> None:
-        """Split and verify in the pool: each part is one task, so that one big batch uses all threads."""
+        """Split and verify in the pool: each further part is a task, so that one big batch uses all threads."""
         loop = asyncio.get_running_loop()
         assert waiting.batch is not None
         try:
             core = self._live().core
-            split = partial(core.split, waiting.batch, submitter=waiting.submitter)
-            job = await loop.run_in_executor(self._verifiers, split)
-            await asyncio.gather(*(loop.run_in_executor(self._verifiers, core.verify, part) for part in job.to_verify))
+            check = partial(_split_and_verify, core, waiting.batch, waiting.submitter)
+            job, others = await loop.run_in_executor(self._verifiers, check)
+            if others:
+                await asyncio.gather(*(loop.run_in_executor(self._verifiers, core.verify, part) for part in others))
             waiting.job = job
         except Exception as error:  # noqa: BLE001 - it answers this batch, and no other
             waiting.error = error
@@ -408,52 +404,54 @@ class DomainNode:
         """Return relay blocks and checked work of all lanes in turn (empty when only a seal is due); None to end."""
         while not isinstance(self._refusing, NodeFailed):
             work = []
-            while self._relay:
-                work.append(self._relay.popleft())
             for waiting in self._queue.take(self._settings.round_bytes_max):
                 if waiting.error is not None:
                     _answer(waiting, waiting.error)
                 else:
                     work.append(waiting)
+            if self._relay and (work or self._relay_left() <= 0 or self._seal_due()):
+                work[:0] = self._relay
+                self._relay.clear()
             if work or self._seal_due():
                 return work
-            if isinstance(self._refusing, ShuttingDown) and not self._queue:
+            if isinstance(self._refusing, ShuttingDown) and not self._queue and not self._relay:
                 return None
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._seal_wait_s())
+                async with asyncio.timeout(self._wait_s()):
+                    await self._wake.wait()
         return None
 
-    def _seal_interval(self) -> int:
-        settings = self._settings
-        return settings.seal_interval_ns if self._worked_since_seal else settings.seal_interval_idle_ns
-
-    def _seal_left(self) -> int:
-        """Return the ns until the next seal is due; a clock that was set back makes it due at once, not in years."""
-        left = self._last_seal + self._seal_interval() - self._now()
-        return 0 if left > self._seal_interval() else left
+    def _relay_left(self) -> int:
+        """Return the ns for which relay blocks may wait for a round: what comes of them is seen after a seal only."""
+        if self._refusing is not None:
+            return 0
+        return min(self._pace.left_if_worked(self._now()), self._relay_until - time.monotonic_ns())
 
     def _may_seal(self) -> bool:
         if self._refusing is not None:
             return False
         # What nobody waits for does not use up the reserve.
-        return self._worked_since_seal or self._stores.room_bytes() >= self._settings.disk_reserve_bytes
+        return self._pace.worked or self._stores.room_bytes() >= self._settings.disk_reserve_bytes
 
     def _seal_due(self) -> bool:
-        return self._seal_left() <= 0 and self._may_seal()
+        return self._pace.left(self._now()) <= 0 and self._may_seal()
 
-    def _seal_wait_s(self) -> float:
+    def _wait_s(self) -> float:
+        """Return the seconds until a round is due by the time alone."""
         # While no seal may be made (refusing, or no room), nothing is gained by looking all the time.
-        return max(0, self._seal_left()) / 1_000_000_000 + 0.001 if self._may_seal() else _DISK_POLL_S
+        due_s = max(0, self._pace.left(self._now())) / 1_000_000_000 if self._may_seal() else _DISK_POLL_S
+        if self._relay:
+            due_s = min(due_s, max(0, self._relay_left()) / 1_000_000_000)
+        return due_s + _PAST_DUE_S
 
     async def _round(self, work: Sequence[Waiting]) -> None:
         recovered = self._live()
-        seal = self._seal_due()
         jobs = [waiting.job for waiting in work if waiting.job is not None]
+        self._pace.worked |= any(not isinstance(job, RelayJob) or _decides(job) for job in jobs)
+        seal = self._seal_due()
         if seal:
-            self._last_seal = self._now()
-        worked = any(not isinstance(job, RelayJob) or _decides(job) for job in jobs)
-        self._worked_since_seal = worked or (self._worked_since_seal and not seal)
+            self._pace.begin(self._now())
         proofs = self._proofs.take() if seal else None
 
         def step(now: int) -> Round:
@@ -511,6 +509,8 @@ class DomainNode:
             self._in_flight.release()
             self._fail(error)
             raise
+        self._runs_may_wait |= round_.prepares
+        self._pace.sealed({block.header.shard: block.header.height for block in round_.sealed})
         durable = loop.create_task(self._commit(recovered, round_, work))
         whole = loop.create_task(self._follow_up(recovered, round_, durable))
         for tasks, task in ((self._commits, durable), (self._follow_ups, whole)):
@@ -575,13 +575,13 @@ class DomainNode:
     async def _sign(self, _: Recovered, round_: Round) -> None:
         if round_.sealed:
             keep = partial(self._stores.keep_blocks, self.genesis, round_.sealed, self._signer)
-            await asyncio.get_running_loop().run_in_executor(self._headers, keep)
+            self._keep_headers(await asyncio.get_running_loop().run_in_executor(self._headers, keep))
             for tell in self._on_sealed:
                 tell()
 
     async def _index(self, recovered: Recovered, round_: Round) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._indexer, recovered.index, round_)
+        if round_.indexed:
+            await asyncio.get_running_loop().run_in_executor(self._indexer, recovered.index, round_)
         if round_.sealed:
             async with self._sealed:
                 self._sealed.notify_all()
@@ -619,11 +619,6 @@ class DomainNode:
     def _refuse(self, error: ShardsError | DiskFull) -> None:
         if not isinstance(self._refusing, NodeFailed):
             self._refusing = error
-
-    def _raise_refusal(self) -> None:
-        """Raise why work is refused, if it is; without the trace of who heard it before, which would only grow."""
-        if self._refusing is not None:
-            raise self._refusing.with_traceback(None)
 
     def _goes_on(self) -> bool:
         """Whether the state in memory is one that the log will follow."""
@@ -685,6 +680,8 @@ class DomainNode:
         """Replay what is durable. It is read from then on; work goes on with it when it is whole."""
         build = partial(recover, self.genesis, self.domain, self._stores, self._signer, after=after)
         rebuilt = await asyncio.get_running_loop().run_in_executor(self._ledger, build)
+        self._headers_kept.clear()
+        self._runs_may_wait = True
         self._known = rebuilt
         return rebuilt
 
@@ -712,11 +709,11 @@ class DomainNode:
 
     async def rules(self) -> bytes:
         """Return thresholds, breakers and tiers that stand here, n x 128, each once; durable when this returns."""
-        return await self._read_state(_shown_rules)
+        return await self._read_state(shown_rules)
 
     async def holds(self) -> bytes:
         """Return what waits for a decision, n x 200, by shard and age, at most HOLDS_SHOWN_MAX; durable then."""
-        return await self._read_state(_held)
+        return await self._read_state(held)
 
     async def _read_state(self, ask: Callable[[Recovered], bytes]) -> bytes:
         """Read the shards' state on the ledger's thread, and wait until it is durable."""
@@ -737,100 +734,29 @@ class DomainNode:
                     raise DiskFull(str(self._stores.path), self._stores.room_bytes())
                 await asyncio.wait((self._mending,), timeout=_READ_POLL_S)
 
-    async def lookup_transfers(self, digests: bytes) -> list[TransferEntry | None]:
-        """Return the durable decision for each 32-byte record digest, None where there is none."""
-        loop = asyncio.get_running_loop()
-        wanted = [digests[at : at + 32] for at in range(0, len(digests), 32)]
-        found: list[TransferEntry | None] = []
-        for start in range(0, len(wanted), _LOOKUPS_AT_ONCE):
-            ask = partial(self._reading().lookup.transfers, wanted[start : start + _LOOKUPS_AT_ONCE])
-            found += await loop.run_in_executor(self._reader, ask)
-        return found
-
-    async def statement(
-        self, account: bytes, *, after: bytes, limit: int, newest_first: bool
-    ) -> tuple[list[TransferEntry], bytes]:
-        """Return a page of an account's entries and the next cursor (empty at the end)."""
-        loop = asyncio.get_running_loop()
-        wanted = max(1, min(limit, _STATEMENT_LIMIT_MAX))
-        found: list[TransferEntry] = []
-        while True:
-            count = min(wanted - len(found), _LOOKUPS_AT_ONCE)
-            lookup = self._reading().lookup
-            ask = partial(lookup.statement, account, after=after, limit=count, newest_first=newest_first)
-            entries, after = await loop.run_in_executor(self._reader, ask)
-            found += entries
-            if not after or len(found) == wanted:
-                return found, after
-
-    async def decision_proof(self, digest: bytes) -> bytes | None:
-        """Return the proof of a decision against its signed header, None while its block is not sealed."""
-        ask = self._reading().lookup.decision_proof
-        return await asyncio.get_running_loop().run_in_executor(self._reader, ask, digest)
-
-    async def decided(self, digest: bytes, *, payee: bool) -> DecidedRecord | None:
-        """Return what a receipt begins with, None while the block is not sealed or the record is unknown."""
-        ask = partial(self._reading().lookup.decided, digest, payee=payee)
-        return await asyncio.get_running_loop().run_in_executor(self._reader, ask)
-
     async def undecided_runs(self) -> list[UndecidedRun]:
         """Return the runs over shards that the relay has not decided yet."""
-        return await asyncio.get_running_loop().run_in_executor(self._ledger, self._live().undecided_runs)
-
-    async def run_decision(
-        self, digest: bytes, anchored: Mapping[int, int], range_path: RangePath
-    ) -> RunDecisionRecord | None:
-        """Prove the run of this member under the newest anchored headers; None while that cannot be, or is too late.
-
-        ``anchored``: heights by shard; ``range_path`` (shard, height, later height), called in another thread.
-        """
-        lookup, chain = self._reading().lookup, self._stores.chain
-        ask = partial(run_decision, self.genesis, lookup, chain, digest, anchored, range_path)
-        return await asyncio.get_running_loop().run_in_executor(self._reader, ask)
+        recovered = self._live()
+        if not self._runs_may_wait:
+            return []
+        # A round that prepares one from now on says so again.
+        self._runs_may_wait = False
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._ledger, recovered.undecided_runs)
+        except BaseException:
+            self._runs_may_wait = True
+            raise
+        self._runs_may_wait |= bool(found)
+        return found
 
     def when_sealed(self, tell: Callable[[], None]) -> None:
         """Call this whenever headers were signed and kept, from the event loop."""
         self._on_sealed.append(tell)
 
-    async def signed_headers(self, shard: int, from_height: int, count_max: int) -> list[bytes]:
-        """Return signed headers of a shard from a height on, at most so many."""
-
-        def read() -> list[bytes]:
-            found = self._stores.chain.range(shard, from_height, from_height + count_max - 1)
-            return [block.signed_header for block in found]
-
-        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
-
-    async def sealed_blocks(self, shard: int, from_height: int, to_height: int, bytes_max: int) -> list[ChainBlock]:
-        """Return sealed blocks with their decisions from a height on, ascending; the first one whatever its size."""
-
-        def read() -> list[ChainBlock]:
-            found: list[ChainBlock] = []
-            left = bytes_max
-            for block in self._stores.chain.range(shard, from_height, to_height):
-                left -= len(block.decision_leaves)
-                if found and left < 0:
-                    break
-                found.append(block)
-            return found
-
-        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
-
-    async def blocks(self, shard: int, from_height: int, *, follow: bool) -> AsyncIterator[bytes]:
-        """Yield signed headers of a shard from a height on; with ``follow``, wait for those to come."""
-        loop = asyncio.get_running_loop()
-        height = max(1, from_height)
-        while self._known is not None:
-            block = await loop.run_in_executor(self._reader, self._stores.chain.get, shard, height)
-            if block is not None:
-                yield block.signed_header
-                height += 1
-            elif not follow:
-                return
-            else:
-                async with self._sealed:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._sealed.wait(), timeout=1)
+    def note_final(self, heights: Mapping[int, int]) -> None:
+        """Note up to which height each of these shards is final."""
+        self._pace.final(heights)
+        self._wake.set()
 
     def _live(self) -> Recovered:
         """Return what work goes on with."""
@@ -839,32 +765,21 @@ class DomainNode:
             raise ShuttingDown("the node is not running")
         return self._recovered
 
-    def _reading(self) -> Recovered:
-        """Return what is read: while the state is built anew, that of before; its lookups hold what is durable."""
-        if self._known is None:
-            self._raise_refusal()
-            raise ShuttingDown("the node is not running")
-        return self._known
+
+def _split_and_verify(core: DomainCore, batch: BatchColumns, submitter: int) -> tuple[BatchJob, list[Part]]:
+    """Split a batch and verify it where it is of one piece; return the parts that are still to be verified."""
+    job = core.split(batch, submitter=submitter)
+    parts = job.to_verify
+    if len(parts) > 1:
+        return job, parts
+    for part in parts:
+        core.verify(part)
+    return job, []
 
 
 def _answer(waiting: Waiting, error: BaseException | None) -> None:
     if not waiting.answered.done():
         waiting.answered.set_exception(error if error is not None else NodeFailed("no answer"))
-
-
-def _shown_rules(known: Recovered) -> bytes:
-    """Return what every shard has alike, each once; quotes and counters are of single accounts and left out."""
-    found: dict[tuple[int, int, int], bytes] = {}
-    for machine in known.core.machines.values():
-        for rule in machine.rules():
-            if rule.type in _SHOWN_RULES:
-                found.setdefault((rule.type, rule.breaker, rule.subject), rule.encode())
-    return b"".join(found.values())
-
-
-def _held(known: Recovered) -> bytes:
-    rows = b"".join(machine.ledger.holds() for machine in known.core.machines.values())
-    return rows[: HOLDS_SHOWN_MAX * PENDING_BYTES]
 
 
 def _decides(job: RelayJob) -> bool:

@@ -89,13 +89,14 @@ class Stores:
         """Commit a round's records of all shards in one synced transaction."""
         self.log.append_many({shard: (records, records[0].number) for shard, records in round_.records.items()}, epoch)
 
-    def keep_blocks(self, genesis: Genesis, sealed: Sequence[SealedBlock], signer: BlockSigner) -> None:
-        """Sign and keep headers whose seals are durable, with the decision leaves that they commit to."""
+    def keep_blocks(self, genesis: Genesis, sealed: Sequence[SealedBlock], signer: BlockSigner) -> list[SignedHeader]:
+        """Sign and keep headers whose seals are durable, with the decision leaves that they commit to; return them."""
         signed = [(sign_header(genesis, block, signer), block) for block in sealed]
         self.chain.append_all(
             (each.header.shard, each.header.height, each.encode(), block.decision_leaves, block.outgoing)
             for each, block in signed
         )
+        return [each for each, _ in signed]
 
     def close(self) -> None:
         """Close all stores."""

@@ -155,7 +155,7 @@ class RelayLink:
             self._make_offers()
 
     async def _read_headers(self) -> bool:
-        """Add the shards' new headers to their trees, in one commit; return whether there may be more."""
+        """Add the shards' new headers to their trees; return whether there may be more."""
         first = {shard: await self._first_unread(shard) for shard in self._shards}
         found = await asyncio.gather(*(self._node.signed_headers(*each, _HEADERS_AT_ONCE) for each in first.items()))
         fresh: dict[int, list[bytes]] = {}
@@ -166,8 +166,8 @@ class RelayLink:
             if hashes:
                 fresh[shard] = hashes
             newest += signed[-1:]
-        if fresh:
-            await self._on_disk(self._store.add_headers, fresh)
+        if fresh and self._store.add_headers(fresh):
+            await self._on_disk(self._store.save_headers)
         for shard, hashes in fresh.items():
             self._leaves[shard] += len(hashes)
         # Only now: an offer needs paths in the tree.
@@ -303,6 +303,8 @@ class RelayLink:
         for shard in fresh:
             self._figures.header_final(max(0, now - taken.times[shard]) / _NS_PER_S)
         self._final |= fresh
+        if fresh:
+            self._node.note_final({shard: reached.height for shard, reached in fresh.items()})
         for shard, reached in fresh.items():
             self._desk.anchored(shard, reached.height)
         if taken.finals:

@@ -35,6 +35,9 @@ class LinkedNode(Protocol):
     def when_sealed(self, tell: Callable[[], None]) -> None:
         """Call this whenever there are more."""
 
+    def note_final(self, heights: Mapping[int, int]) -> None:
+        """Note up to which height each of these shards is final."""
+
     async def undecided_runs(self) -> Sequence[UndecidedRun]:
         """Return the runs over shards that the relay has not decided."""
 

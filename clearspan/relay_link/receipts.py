@@ -55,6 +55,7 @@ class ReceiptDesk:
     def __init__(self, genesis: Genesis, node: ReceiptNode, store: AnchorStore, link: RelayLink) -> None:
         """Stand on the node, the store of anchors and the link that fills it."""
         self._genesis, self._node, self._store, self._link = genesis, node, store, link
+        self._making: dict[tuple[int, int, int, bool], asyncio.Task[list[bytes]]] = {}
 
     @property
     def standing(self) -> RelayStanding:
@@ -102,14 +103,26 @@ class ReceiptDesk:
             from_height = from_height or reached + 1
             if reached >= from_height:
                 to_height = min(reached, from_height + _BLOCKS_AT_ONCE_MAX - 1)
-                found = await self._node.sealed_blocks(shard, from_height, to_height, _BLOCK_BYTES_MAX)
-                receipts = await asyncio.to_thread(self._block_receipts, found, verified)
+                receipts = await self._made(shard, from_height, to_height, verified)
                 if receipts:
                     return from_height, receipts
             left = deadline - time.monotonic()
             if left <= 0:
                 return from_height, []
             await self._link.grown(left)
+
+    async def _made(self, shard: int, from_height: int, to_height: int, verified: bool) -> list[bytes]:
+        """Make receipts once for all who ask for the same at the same time, as those who follow a shard do."""
+        wanted = (shard, from_height, to_height, verified)
+        task = self._making.get(wanted)
+        if task is None:
+            task = self._making[wanted] = asyncio.create_task(self._make(*wanted), name=f"receipts-{shard}")
+            task.add_done_callback(lambda _: self._making.pop(wanted))
+        return await asyncio.shield(task)
+
+    async def _make(self, shard: int, from_height: int, to_height: int, verified: bool) -> list[bytes]:
+        found = await self._node.sealed_blocks(shard, from_height, to_height, _BLOCK_BYTES_MAX)
+        return await asyncio.to_thread(self._block_receipts, found, verified)
 
     def _block_receipts(self, blocks: list[ChainBlock], verified: bool) -> list[bytes]:
         """Return the receipts of blocks, up to the first that no anchorage leads to yet."""

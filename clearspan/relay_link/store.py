@@ -2,26 +2,29 @@
 
 It promises to be no more than a copy: everything in it comes from final blocks and from the node's own headers, and is
 fetched again when it is lost. What is read from it is checked as any receipt is before it is believed. One thread
-writes, any reads.
+writes, one adds headers, any reads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import struct
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from engine.block import InclusionPath
+from engine.errors import StorageError
 from engine.lmdb_examine import DATA_FILE, examine
 from engine.lmdb_file import LmdbFile, value_pages
 from engine.range_tree import RangeTree, header_leaf, subtrees_added
 from engine.types import HASH_BYTES, U64_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import lmdb
@@ -48,6 +51,8 @@ _LEAVES_MARK: Final = b"leaves"
 _VERIFIED_MARK: Final = b"verified"
 _RESUMED_MARK: Final = b"resumed"
 _NODE_BYTES: Final = 128
+_UNSAVED_MAX: Final = 1_024
+"""Subtrees of headers that are only in memory; about half as many headers."""
 _log = structlog.get_logger("clearspan.relay_link")
 
 
@@ -90,6 +95,11 @@ class AnchorStore:
     def __init__(self, path: Path, suite: int) -> None:
         """Open or create; raises DiskFull, StoreFailed."""
         self._suite = suite
+        # What was added to the trees and not saved yet: subtrees, and how many headers there are with them. Neither is
+        # changed in place: who takes the subtrees before he begins to read the file misses none.
+        self._fresh: dict[tuple[int, Place], bytes] = {}
+        self._counts: dict[int, int] = {}
+        self._lock = threading.Lock()
         data = path / DATA_FILE
         examined = examine(path, walk=not data.exists() or data.stat().st_size <= _WALK_BYTES_MAX)
         if examined.finding:
@@ -111,7 +121,10 @@ class AnchorStore:
         self._marks = self._file.named(b"marks")
 
     def close(self) -> None:
-        """Close the file. Safe to call twice."""
+        """Save what there is room for, and close the file. Safe to call twice."""
+        if self._fresh:
+            with contextlib.suppress(StorageError):
+                self.save_headers()
         self._file.close()
 
     # Final blocks.
@@ -216,44 +229,55 @@ class AnchorStore:
 
     def leaf_count(self, shard: int) -> int:
         """Return how many headers of a shard stand in its tree."""
+        unsaved = self._counts.get(shard)
+        if unsaved is not None:
+            return unsaved
         found = self._mark(_LEAVES_MARK + _SHARD.pack(shard))
         return 0 if found is None else _HEIGHT.unpack(found)[0]
 
-    def add_headers(self, hashes: Mapping[int, Sequence[bytes]]) -> None:
-        """Add the hashes of each shard's next headers to its tree, durably and as one. Raises DiskFull."""
-        values: list[tuple[lmdb._Database, bytes, bytes]] = []
-        for shard, each in hashes.items():
-            values += self._added(shard, each)
-        self._put(values)
+    def add_headers(self, hashes: Mapping[int, Sequence[bytes]]) -> bool:
+        """Add the hashes of each shard's next headers to its tree; return whether it is time for ``save_headers``.
 
-    def _added(self, shard: int, hashes: Sequence[bytes]) -> list[tuple[lmdb._Database, bytes, bytes]]:
-        count = self.leaf_count(shard)
-        fresh: dict[Place, bytes] = {}
-        with self._file.begin() as txn:
+        They are saved with what is kept next. Those that were not yet saved are in the node's own chain.
+        """
+        for shard, some in hashes.items():
+            count = self.leaf_count(shard)
+            fresh: dict[Place, bytes] = {}
+            with self._reading(shard) as read:
+                for index, header_hash in enumerate(some, start=count):
+                    fresh |= subtrees_added(self._suite, index, header_leaf(self._suite, header_hash), read, fresh)
+            with self._lock:
+                self._fresh = self._fresh | {(shard, place): node for place, node in fresh.items()}
+                self._counts = self._counts | {shard: count + len(some)}
+        return len(self._fresh) >= _UNSAVED_MAX
 
-            def read(place: Place) -> bytes:
-                return self._node(txn, shard, place)
-
-            for index, header_hash in enumerate(hashes, start=count):
-                fresh |= subtrees_added(self._suite, index, header_leaf(self._suite, header_hash), read, fresh)
-        values = [(self._nodes, _NODE_KEY.pack(shard, *place), node) for place, node in fresh.items()]
-        return [*values, (self._marks, _LEAVES_MARK + _SHARD.pack(shard), _HEIGHT.pack(count + len(hashes)))]
+    def save_headers(self) -> None:
+        """Save what was added to the trees, durably and as one. Raises DiskFull."""
+        self._put([])
 
     def range_path(self, shard: int, height: int, later: int) -> InclusionPath:
         """Return the path of a shard's header at a height under the root of the header at a later height.
 
         Raises KeyError when the tree does not hold so many headers yet.
         """
-        with self._file.begin() as txn:
-            return RangeTree(self._suite, lambda place: self._node(txn, shard, place)).path(height - 1, later - 1)
+        with self._reading(shard) as read:
+            return RangeTree(self._suite, read).path(height - 1, later - 1)
 
     # Parts.
 
-    def _node(self, txn: lmdb.Transaction[bytes], shard: int, place: Place) -> bytes:
-        found = txn.get(_NODE_KEY.pack(shard, *place), db=self._nodes)
-        if found is None or len(found) != HASH_BYTES:
-            raise KeyError(place)
-        return bytes(found)
+    @contextlib.contextmanager
+    def _reading(self, shard: int) -> Iterator[Callable[[Place], bytes]]:
+        """Give what reads the subtrees of a shard's tree; it raises KeyError for one that is not there."""
+        fresh = self._fresh
+        with self._file.begin() as txn:
+
+            def read(place: Place) -> bytes:
+                found = fresh.get((shard, place)) or txn.get(_NODE_KEY.pack(shard, *place), db=self._nodes)
+                if found is None or len(found) != HASH_BYTES:
+                    raise KeyError(place)
+                return bytes(found)
+
+            yield read
 
     def _mark(self, name: bytes) -> bytes | None:
         with self._file.begin() as txn:
@@ -261,6 +285,15 @@ class AnchorStore:
         return None if found is None else bytes(found)
 
     def _put(self, values: Sequence[tuple[lmdb._Database, bytes, bytes]]) -> None:
+        """Write values, durably and as one with what was added to the trees."""
+        with self._lock:
+            fresh, counts = self._fresh, self._counts
+        values = [
+            *values,
+            *((self._nodes, _NODE_KEY.pack(shard, *place), node) for (shard, place), node in fresh.items()),
+            *((self._marks, _LEAVES_MARK + _SHARD.pack(shard), _HEIGHT.pack(count)) for shard, count in counts.items()),
+        ]
+
         def put(txn: lmdb.Transaction[bytes]) -> None:
             for database, key, value in values:
                 txn.put(key, value, db=database)
@@ -268,6 +301,9 @@ class AnchorStore:
         small = sum(len(value) <= _NODE_BYTES for _, _, value in values)
         large = sum(value_pages(len(value)) for _, _, value in values if len(value) > _NODE_BYTES)
         self._file.write(put, pages=large + 2 + small // 8)
+        with self._lock:
+            self._fresh = {at: node for at, node in self._fresh.items() if at not in fresh}
+            self._counts = {shard: count for shard, count in self._counts.items() if counts.get(shard) != count}
 
 
 def _discard(path: Path, reason: str) -> None:
