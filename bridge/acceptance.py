@@ -7,12 +7,12 @@ lock back, whatever the payer does. Whether the price is right is the desk's to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from bridge.journal import read_accepted, read_locking
 from bridge.leg import LockState
 from bridge.margins import check_timelocks
-from bridge.party import SwapParty
+from bridge.party import ENDED, SwapParty
 from bridge.ports import ClaimForeign, EntryKind, Look, Outcome, Reveal
 from bridge.refusals import BridgeCode, BridgeRefused, SwapTooShort
 
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ProviderMachine"]
 
+# While the own lock stands like this, nothing has ended: the common case, asked at every step.
+_RUNNING: Final = frozenset({LockState.SEEN, LockState.FINAL, LockState.CLAIMED, LockState.REFUNDED})
+
 
 class ProviderMachine(SwapParty):
     """``accept`` makes one and its first actions; ``own_leg`` is ours to lock, the one before it pays us."""
 
-    __slots__ = ("_claiming", "_incoming")
+    __slots__ = ("_both", "_claiming", "_incoming")
 
     def __init__(self, terms: SwapTerms, own_leg: int, rules: Rules) -> None:
         """Stand before the first event."""
         super().__init__(terms, own_leg, rules)
         self._incoming = own_leg - 1
+        self._both = (own_leg - 1, own_leg)
         self._claiming = False
 
     @classmethod
@@ -93,10 +97,14 @@ class ProviderMachine(SwapParty):
                 self._refund_foreign(clocks, out)
             else:
                 self._wake(max(self.terms.legs[self.own_leg].timelock_ns, clocks.now_ns + self._timing.poll_ns))
-        self._look(tuple([leg for leg in (self._incoming, self.own_leg) if not self._ended(leg)]), clocks, out)
+        views = self.views
+        self._look(tuple([leg for leg in self._both if views[leg].state not in ENDED]), clocks, out)
         self._watch_end(clocks, out)
 
     def _end(self, clocks: Clocks, out: list[Action]) -> bool:
+        own = self.views[self.own_leg]
+        if own.state in _RUNNING and not own.reason:
+            return False
         outcome = self._outcome(clocks)
         if outcome is None:
             return False

@@ -120,6 +120,8 @@ class CaseStepped(msgspec.Struct, frozen=True, tag="stepped", forbid_unknown_fie
     officer: str
     at: int
     text: str = ""
+    names: tuple[str, ...] = ()
+    """What else names the officer's person, such as ``cn=…`` of a certificate; two officers share none."""
 
 
 CaseEntry = CaseOpened | CaseStepped
@@ -148,6 +150,7 @@ class Case:
     state: CaseState = CaseState.OPEN
     officer: str = ""
     proposer: str = ""
+    proposer_names: tuple[str, ...] = ()
     steps: list[CaseStepped] = field(default_factory=list)
 
     @property
@@ -169,9 +172,9 @@ class Case:
         if entry.step is Step.TAKE:
             self.officer = entry.officer
         elif entry.step in _PROPOSALS:
-            self.proposer = entry.officer
+            self.proposer, self.proposer_names = entry.officer, entry.names
         elif entry.step is Step.OBJECT:
-            self.officer, self.proposer = entry.officer, ""
+            self.officer, self.proposer, self.proposer_names = entry.officer, "", ()
 
 
 class CaseBook:
@@ -202,12 +205,15 @@ class CaseBook:
         self.apply(entry)
         return entry
 
-    def step(self, case_id: str, step: Step, officer: str, at: int, text: str = "") -> CaseStepped:
-        """Let an officer act on a case.
+    def step(
+        self, case_id: str, step: Step, officer: str, at: int, text: str = "", *, names: tuple[str, ...] = ()
+    ) -> CaseStepped:
+        """Let an officer act on a case; ``names`` is what else names the officer's person.
 
-        A proposal is the owning officer's; a confirmation or an objection is another one's (four eyes); every step but
-        TAKE and CONFIRM gives its reason in ``text``. Raises BridgeRefused: swap_unknown, approval_required for eyes
-        that are not other eyes, terms_malformed for a step that the table does not have or that is too late.
+        A proposal is the owning officer's; a confirmation or an objection is another one's, who shares no name with the
+        proposer: four eyes are not one person's two keys. Every step but TAKE and CONFIRM gives its reason in ``text``.
+        Raises BridgeRefused: swap_unknown, approval_required for eyes that are not other eyes, terms_malformed for a
+        step that the table does not have or that is too late.
         """
         case = self.case(case_id)
         named = f"case {case_id} ({case.state.value})"
@@ -225,7 +231,11 @@ class CaseBook:
             raise BridgeRefused(BridgeCode.APPROVAL_REQUIRED, f"{named}: {case.officer} works on it, not {officer}")
         if step in (Step.CONFIRM, Step.OBJECT) and officer == case.proposer:
             raise BridgeRefused(BridgeCode.APPROVAL_REQUIRED, f"{named}: {officer} proposed it; another one decides")
-        entry = CaseStepped(case_id, step, officer, at, text)
+        shared = set(names) & set(case.proposer_names)
+        if step in (Step.CONFIRM, Step.OBJECT) and shared:
+            said = f"{named}: who proposed it is {min(shared)} too; another person decides"
+            raise BridgeRefused(BridgeCode.APPROVAL_REQUIRED, said)
+        entry = CaseStepped(case_id, step, officer, at, text, names)
         self.apply(entry)
         return entry
 

@@ -5,8 +5,9 @@ Each takes a fresh rig, does with its chain as it likes, and raises ConformanceF
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec.structs import replace
 
 from bridge.conformance_rig import ConformanceFailed
 from bridge.leg import (

@@ -141,12 +141,12 @@ class CorridorBreakers:
     def apply(self, notice: BreakerNotice) -> bool:
         """Take a proved notice; False when it, or a later one of that domain about this corridor, is known already.
 
-        Of two that one instant decided the stricter one counts. Raises BridgeRefused (limits_exceeded) for one corridor
-        more than the relay keeps.
+        Of two that one instant decided the stricter one counts, then the longer one, so that all who hear them in any
+        order hold the same. Raises BridgeRefused (limits_exceeded) for one corridor more than the relay keeps.
         """
         of_corridor = self._notices.get(notice.corridor_id, {})
         known = of_corridor.get(notice.domain)
-        if known is not None and (notice.set_at, notice.strictness) <= (known.set_at, known.strictness):
+        if known is not None and _order(notice) <= _order(known):
             return False
         if not of_corridor and len(self._notices) >= BREAKERS_MAX:
             raise BridgeRefused(BridgeCode.LIMITS_EXCEEDED, f"breakers of {BREAKERS_MAX} corridors are known")
@@ -203,6 +203,10 @@ class CorridorBreakers:
         """Return every breaker that stands, by corridor and domain."""
         rows = (self._notices[corridor_id] for corridor_id in sorted(self._notices))
         return tuple(each for row in rows for _, each in sorted(row.items()) if _stands(each, now))
+
+
+def _order(notice: BreakerNotice) -> tuple[int, tuple[int, int], int, int]:
+    return notice.set_at, notice.strictness, notice.expires_at, notice.reason
 
 
 def _stands(notice: BreakerNotice, now: int) -> bool:

@@ -238,7 +238,7 @@ class DeskBook:
         if gone or came:
             self._hold(quote.target_ledger, -gone)
             self._hold(quote.source_ledger, came)
-        if not found.is_released:
+        if not found.is_released and came != drawn.source_amount:
             self._set_left(found, found.left + drawn.source_amount - came)
         self._forget(found)
 

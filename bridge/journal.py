@@ -1,7 +1,7 @@
 """The journal of swaps: each entry's bytes, sealed by a digest, and what the body of each kind holds.
 
 It promises that what was written is read back or refused, bit by bit: stores below do not check their pages. It knows
-no store; the shell keeps entries under ``entry_key`` and hands them back in that order.
+no store; the shell hands entries back by party, each party's in the order of ``entry_key``.
 
 An entry is: version u8, kind u8, zero u16, length of the body u32, number u32, zero u32, instant u64, party 32, body,
 and the first 8 bytes of the SHA-256 of all that. Numbers count the entries of one party from 0 without gaps.

@@ -126,8 +126,7 @@ class LegRefused(LegError):  # noqa: N818 - named as what it is
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class LockOrder:
+class LockOrder(msgspec.Struct, frozen=True, gc=False):
     """What a leg is to lock; two equal orders are one wish.
 
     ``lock_id`` is the idempotency key (the digest of the leg's terms). ``payer``, ``payee`` and ``asset`` are

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from bridge.refusals import BridgeCode, BridgeRefused
 from engine.types import U32_MAX, U128_MAX
 
-__all__ = ["CorridorRef", "LegTerms", "TermsReader", "account_text", "malformed"]
+__all__ = ["CorridorRef", "LegTerms", "TermsReader", "account_bytes", "account_text", "malformed"]
 
 TEXT_BYTES_MAX: Final = 96
 # ledger, timelock, amount, user data.
@@ -44,8 +46,7 @@ class CorridorRef:
         return _CORRIDOR.pack(self.id, self.version)
 
 
-@dataclass(frozen=True, slots=True)
-class LegTerms:
+class LegTerms(msgspec.Struct, frozen=True, gc=False):
     """One leg: a lock of ``amount`` from ``debit_account`` for ``credit_account``, until ``timelock_ns`` of its clock.
 
     A leg of ours has its ledger's number, no chain and accounts of 32 hexadecimal digits; a foreign one ledger 0, its
@@ -137,6 +138,12 @@ def _read_names(data: bytes) -> tuple[str, str, str, str]:
 @lru_cache(maxsize=_NAMES_KEPT_MAX)
 def _account(text: str) -> int:
     return int(text, 16)
+
+
+@lru_cache(maxsize=_NAMES_KEPT_MAX)
+def account_bytes(text: str) -> bytes:
+    """Return an account of ours as records carry it, 16 bytes, from its 32 hexadecimal digits."""
+    return _account(text).to_bytes(16, "little")
 
 
 def _is_account(text: str) -> bool:

@@ -142,11 +142,11 @@ def check_timelocks(terms: SwapTerms, margins: Margins) -> None:
     and SwapTooShort (margin_too_small) with what is missing. The leg claimed first has the earlier timelock.
     """
     legs = terms.legs
+    if not [leg for leg in legs if leg.chain or leg.timelock_ns != legs[0].timelock_ns]:
+        return  # all are ours and end together
     home = [leg for leg in legs if not leg.chain]
     if len({leg.timelock_ns for leg in home}) > 1:
         raise BridgeRefused(BridgeCode.LEG_ORDER_UNSAFE, "legs under one relay share one timelock")
-    if len(home) == len(legs):
-        return
     foreign = [index for index, leg in enumerate(legs) if leg.chain]
     if not home or len(foreign) > 1 or foreign[0] not in (0, len(legs) - 1):
         raise BridgeRefused(

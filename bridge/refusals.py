@@ -69,6 +69,7 @@ class BridgeCode(IntEnum):
     BREAKER_UNPROVED = 351
     OFFICER_REFUSED = 352
     LOOK_REFUSED = 353
+    RELAY_NOT_READ = 354
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ _ROWS: Final[dict[str, tuple[str, str, str, str]]] = {
     "BREAKER_UNPROVED": ("open", "FAILED_PRECONDITION", "AG01", "Send it again when its ledger's decision is final."),
     "OFFICER_REFUSED": ("no", "PERMISSION_DENIED", "AG01", "Use a certificate that the bridge names as an officer's."),
     "LOOK_REFUSED": ("no", "PERMISSION_DENIED", "AG01", "Sign the look as supervisor, for this question."),
+    "RELAY_NOT_READ": ("open", "UNAVAILABLE", "AB09", "Send it again when the bridge has read what it missed."),
 }
 
 

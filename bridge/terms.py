@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, Self
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Self
+
+import msgspec
+from msgspec import structs
 
 from bridge.leg import HASHLOCK_BYTES, PREIMAGE_BYTES, HashFunction, LockOrder
-from bridge.leg_terms import CorridorRef, LegTerms, TermsReader, account_text, malformed
+from bridge.leg_terms import CorridorRef, LegTerms, TermsReader, account_bytes, account_text, malformed
 from bridge.refusals import BridgeCode, BridgeRefused
 from engine.hashing import digest
 from engine.record import Transfer
@@ -23,7 +27,6 @@ from engine.types import (
     RECORD_BYTES,
     U32_MAX,
     U64_MAX,
-    U128_MAX,
     ZERO_HASH,
     TransferFlag,
     TransferKind,
@@ -39,6 +42,7 @@ __all__ = [
     "account_text",
     "derive_secret",
     "hash_preimage",
+    "hashlocks_of",
     "leg_digest",
     "preimage_fits",
     "seal_terms",
@@ -52,6 +56,7 @@ SALT_BYTES: Final = 32
 UETR_BYTES: Final = 16
 CORRIDOR_ID_BYTES: Final = 16
 _VERSION: Final = 1
+_SHOWN_KEPT_MAX: Final = 4_096
 
 # version, hash function, count of legs, count of corridors, zero; UETR, network, hashlock, travel rule, created at.
 _HEAD: Final = struct.Struct("<HBBB3x16s32s32s32sQ")
@@ -63,6 +68,8 @@ assert _LOCK.size == _LOCKERS.size == RECORD_BYTES
 _HASHLOCK_AT: Final = 8 + UETR_BYTES + HASH_BYTES
 _TERMS_PREFIX: Final = b"clearspan/swap/1"
 _COMMITMENT_PREFIX: Final = b"clearspan/swap-commitment/1"
+# 0 and 2^128 - 1, as an id carries them.
+_NO_IDS: Final = frozenset({bytes(16), b"\xff" * 16})
 _LEG_PREFIX: Final = b"clearspan/leg/1"
 _SECRET_PREFIX: Final = b"clearspan/secret/1"
 
@@ -72,6 +79,17 @@ def hash_preimage(function: int, preimage: bytes) -> bytes:
     if len(preimage) != PREIMAGE_BYTES:
         raise BridgeRefused(BridgeCode.PREIMAGE_LENGTH, f"{len(preimage)} bytes")
     return digest(function, preimage)
+
+
+@lru_cache(maxsize=_SHOWN_KEPT_MAX)
+def hashlocks_of(preimage: bytes) -> tuple[tuple[HashFunction, bytes], ...]:
+    """Return what a preimage that was shown opens, under every function; nothing for other than 32 bytes.
+
+    Those of late are remembered: the machines ask, and so does what stands around them.
+    """
+    if len(preimage) != PREIMAGE_BYTES:
+        return ()
+    return tuple([(function, digest(function, preimage)) for function in HashFunction])
 
 
 def preimage_fits(function: int, hashlock: bytes, preimage: bytes | None) -> bool:
@@ -86,8 +104,7 @@ def derive_secret(salt: bytes, commitment: bytes) -> bytes:
     return hashlib.sha256(_SECRET_PREFIX + salt + commitment).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class SwapTerms:
+class SwapTerms(msgspec.Struct, frozen=True, dict=True):
     """What the parties of one swap agree on. ``network`` is the genesis hash; ``corridors`` one for each exchange.
 
     Every constructor's product may be malformed until ``check`` has passed; ``decode`` checks.
@@ -101,9 +118,11 @@ class SwapTerms:
     created_at: int
     travel_rule_hash: bytes = ZERO_HASH
     corridors: tuple[CorridorRef, ...] = ()
-    # Bytes and digests are asked for at every step of a swap and never change.
-    _made: dict[object, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _orders: dict[int, tuple[LockOrder, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def _made(self) -> dict[str, Any]:
+        """What follows from the fields and was asked for before: bytes, digests and orders, which never change."""
+        return self.__dict__
 
     @property
     def foreign_leg(self) -> int:
@@ -116,12 +135,12 @@ class SwapTerms:
     @property
     def home_timelock_ns(self) -> int:
         """The timelock that our legs share (relay time); of foreign legs alone the last one."""
-        return min((leg.timelock_ns for leg in self.legs if not leg.foreign), default=self.last_timelock_ns)
+        return min([leg.timelock_ns for leg in self.legs if not leg.chain], default=0) or self.last_timelock_ns
 
     @property
     def last_timelock_ns(self) -> int:
         """The latest timelock, after which every leg has ended or ends."""
-        return max(leg.timelock_ns for leg in self.legs)
+        return max([leg.timelock_ns for leg in self.legs])
 
     def check(self) -> None:
         """Demand terms that mean something; raises BridgeRefused (terms_malformed, hash_function_unsupported)."""
@@ -152,7 +171,7 @@ class SwapTerms:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        made = self._made.get("bytes")
+        made: bytes | None = self._made.get("bytes")
         if made is None:
             made = self._made["bytes"] = self._encode()
         return made
@@ -202,27 +221,30 @@ class SwapTerms:
 
     def digest(self, suite: int) -> bytes:
         """Return the digest that names the swap, 32 bytes."""
-        made = self._made.get(suite)
+        known, name = self._made, f"digest {suite}"
+        made: bytes | None = known.get(name)
         if made is None:
-            made = self._made[suite] = digest(suite, _TERMS_PREFIX + self.encode())
+            made = known[name] = digest(suite, _TERMS_PREFIX + self.encode())
         return made
 
     def commitment(self, suite: int) -> bytes:
         """Return the digest of everything but the hashlock: what the secret commits to."""
-        made = self._made.get((_COMMITMENT_PREFIX, suite))
+        known, name = self._made, f"commitment {suite}"
+        made: bytes | None = known.get(name)
         if made is None:
             blank = _with_hashlock(self.encode(), ZERO_HASH)
-            made = self._made[_COMMITMENT_PREFIX, suite] = digest(suite, _COMMITMENT_PREFIX + blank)
+            made = known[name] = digest(suite, _COMMITMENT_PREFIX + blank)
         return made
 
     # What each leg locks.
 
     def orders(self, suite: int, swap: bytes | None = None) -> tuple[LockOrder, ...]:
         """Return each leg's lock order; ``swap`` is the terms' digest where it is known already."""
-        made = self._orders.get(suite)
+        known, name = self._made, f"orders {suite}"
+        made: tuple[LockOrder, ...] | None = known.get(name)
         if made is None:
             named = swap or self.digest(suite)
-            made = self._orders[suite] = tuple([self._order(suite, named, index) for index in range(len(self.legs))])
+            made = known[name] = tuple([self._order(suite, named, index) for index in range(len(self.legs))])
         return made
 
     def _order(self, suite: int, swap: bytes, index: int) -> LockOrder:
@@ -272,9 +294,9 @@ class SwapTerms:
             raise malformed("a foreign leg has no record", leg)
         expires_at, key_id, window_s, code = stamp
         return _LOCK.pack(
-            record_id(self.orders(suite, swap)[leg].lock_id).to_bytes(16, "little"),
-            terms.debit_id.to_bytes(16, "little"),
-            terms.credit_id.to_bytes(16, "little"),
+            record_id_bytes(self.orders(suite, swap)[leg].lock_id),
+            account_bytes(terms.debit_account),
+            account_bytes(terms.credit_account),
             terms.amount.to_bytes(16, "little"),
             terms.user_data.to_bytes(16, "little"),
             expires_at,
@@ -322,8 +344,12 @@ def leg_digest(suite: int, swap: bytes, leg: int) -> bytes:
 
 def record_id(lock_id: bytes) -> int:
     """Return the id of the record that locks a leg of ours; 0 and 2^128 - 1 are no ids, so the other half stands in."""
-    first = int.from_bytes(lock_id[:16], "little")
-    return first if 0 < first < U128_MAX else int.from_bytes(lock_id[16:], "little")
+    return int.from_bytes(record_id_bytes(lock_id), "little")
+
+
+def record_id_bytes(lock_id: bytes) -> bytes:
+    """Return that id's 16 bytes as a record carries them."""
+    return lock_id[:16] if lock_id[:16] not in _NO_IDS else lock_id[16:]
 
 
 def seal_terms(draft: SwapTerms, salt: bytes, suite: int) -> tuple[SwapTerms, bytes]:
@@ -331,7 +357,7 @@ def seal_terms(draft: SwapTerms, salt: bytes, suite: int) -> tuple[SwapTerms, by
 
     Raises BridgeRefused (terms_malformed) for a draft or salt that is none.
     """
-    blank = draft if draft.hashlock == ZERO_HASH else replace(draft, hashlock=ZERO_HASH)
+    blank = draft if draft.hashlock == ZERO_HASH else structs.replace(draft, hashlock=ZERO_HASH)
     blank.check()
     commitment = blank.commitment(suite)
     secret = derive_secret(salt, commitment)
@@ -349,7 +375,7 @@ def seal_terms(draft: SwapTerms, salt: bytes, suite: int) -> tuple[SwapTerms, by
     # All but the hashlock was checked and encoded just now.
     made = terms._made  # noqa: SLF001 - what these terms would come to by themselves
     made["checked"], made["bytes"] = b"", _with_hashlock(blank.encode(), hashlock)
-    made[_COMMITMENT_PREFIX, suite] = commitment
+    made[f"commitment {suite}"] = commitment
     return terms, secret
 
 

@@ -17,8 +17,7 @@ from bridge.margins import cautious_margins
 from bridge.ports import Clocks, EntryKind, LockSeen, Restored, Revealed, Rules, Tick, WakeAt
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.swap import PayerMachine
-from bridge.terms import SwapTerms
-from engine.hashing import digest
+from bridge.terms import SwapTerms, hashlocks_of
 from engine.refusals import EncodingError
 
 if TYPE_CHECKING:
@@ -179,10 +178,7 @@ class Watcher:
         self._move(now_ns)
         tasks: list[Task] = []
         for preimage in preimages:
-            if len(preimage) != 32:
-                continue
-            for function in _FUNCTIONS:
-                hashlock = digest(function, preimage)
+            for _, hashlock in hashlocks_of(preimage):
                 self._remember(hashlock)
                 for party in tuple(self._by_hash.get(hashlock, ())):
                     self._tell(party, Revealed(preimage, height, time_ns), tasks)
@@ -330,7 +326,6 @@ class Watcher:
         return restored
 
 
-_FUNCTIONS: Final = tuple(HashFunction)
 _TICK: Final = Tick()
 _RESTORED: Final = Restored()
 

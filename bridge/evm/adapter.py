@@ -27,7 +27,7 @@ from bridge.leg import PREIMAGE_BYTES, ChainClock, LegCode, LegRefused, LegUnava
 from bridge.memory_chain import preimage_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.evm.book import Kind, OutgoingBook
     from bridge.evm.reading import Head, Seen
@@ -246,10 +246,23 @@ class EvmLeg:
         self._wishes.pop(lock_id, None)
 
     async def clock(self) -> ChainClock:
-        """Say what time it is on the chain."""
-        head = await self._nodes.read(self._head)
-        self._base_fee = head.base_fee
-        return head.clock()
+        """Say what time it is on the chain: with several nodes the middle of what they say, of two the lower one.
+
+        And no later than ``agreement`` of them say: a node that is ahead of the others ends no lock before its time.
+        """
+        heads = await self._nodes.read_some(self._head, self._settings.agreement)
+        at = max(self._settings.agreement - 1, len(heads) // 2)
+
+        def middle(values: Iterable[int]) -> int:
+            return sorted(values, reverse=True)[at]
+
+        is_charged = all(head.base_fee is not None for head in heads)
+        self._base_fee = middle(head.base_fee or 0 for head in heads) if is_charged else None
+        return ChainClock(
+            middle(head.time_ns for head in heads),
+            middle(head.number for head in heads),
+            middle(head.final for head in heads),
+        )
 
     async def approve(self, token: str, amount: int) -> None:
         """Let the contract take up to an amount of a token from this key's account: needed once before token locks.

@@ -23,7 +23,7 @@ from bridge.evm.contract import (
     claimed_preimage,
     locked_order,
 )
-from bridge.leg import ChainClock, LegUnavailable, LockState, LockView
+from bridge.leg import LegUnavailable, LockState, LockView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +59,6 @@ class Head:
     time_ns: int
     base_fee: int | None
     final: int
-
-    def clock(self) -> ChainClock:
-        """Give it as the port does."""
-        return ChainClock(self.time_ns, self.number, self.final)
 
 
 @dataclass(frozen=True, slots=True)

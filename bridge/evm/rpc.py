@@ -6,6 +6,7 @@ answer within size and time. Answers about final matters can be asked of several
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -42,6 +43,7 @@ __all__ = [
 Web3Node: TypeAlias = "AsyncWeb3[RpcNode]"
 _Answer = TypeVar("_Answer")
 _CHUNK_BYTES = 1 << 16
+_MOMENT_S = 0.5
 _WORDS_MAX = 200
 # What a malformed answer makes of itself inside a decoder.
 _MALFORMED = (
@@ -223,6 +225,38 @@ class Nodes:
                 # Beside the one that was asked, whichever is asked by others in the meantime: no node counts twice.
                 same += await self._ask((asked + step) % len(self._nodes), ask) == answer
         return same >= count
+
+    async def read_some(self, ask: Callable[[Web3Node], Awaitable[_Answer]], count: int) -> list[_Answer]:
+        """Ask all nodes at once and return what at least ``count`` of them answer; the others have a moment more.
+
+        Raises LegUnavailable when fewer answer, with the last one's reason, and what the first refusal was.
+        """
+        tasks = [asyncio.ensure_future(self._ask(index, ask)) for index in range(len(self._nodes))]
+        waiting, answers, reason = set(tasks), 0, LegUnavailable("no node")
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting,
+                    timeout=_MOMENT_S if answers >= count else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    break
+                for task in done:
+                    error = task.exception()
+                    if isinstance(error, LegUnavailable):
+                        reason = error
+                    elif error is not None:
+                        raise error
+                    else:
+                        answers += 1
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if answers < count:
+            raise reason
+        return [task.result() for task in tasks if not task.cancelled() and task.exception() is None]
 
     async def broadcast(self, raw: bytes) -> str:
         """Hand a transaction to every node; return "" when one took or has it, else the last refusal's words.

@@ -1,50 +1,51 @@
 """One bridge process: the place where settings, keys, journal, machines, lines, service and figures are put together.
 
-It promises an order. The journal is read and every open swap stands again before anything is sent; the ready line is
-written when a call would be answered; an end by signal closes the service and stops between two commits. What it was
-doing goes on at the next start from what is durable.
+It promises an order. The journal is read and every open swap stands again before anything is sent; they go on while the
+relay is read to where it stands; the ready line is written when that is read, or after the settings' patience, and says
+how much is missing: until it is read nothing new begins. An end by signal closes the service and stops between two
+commits. What it was doing goes on at the next start from what is durable.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
+import math
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 import uvloop
 
 from bridge.ports import Timing
 from bridge.refusals import BridgeRefused
-from clearspan.bridging.accepting import Accepting
-from clearspan.bridging.asking import Asking
-from clearspan.bridging.chain_opening import RelayPast, demand_served, open_chains, poll_ns_of
-from clearspan.bridging.corridors import Corridors
-from clearspan.bridging.desk import ProviderDesk
-from clearspan.bridging.directory import BridgeDirectory
-from clearspan.bridging.engine import BridgeEngine
-from clearspan.bridging.keys import BridgeKeys
-from clearspan.bridging.ledger_quotes import LedgerQuotes
-from clearspan.bridging.ledgers import LedgerPort, light_client_of, start_ledgers
-from clearspan.bridging.metrics import BridgeMetrics
-from clearspan.bridging.offers import read_offers
-from clearspan.bridging.peers import Peers
-from clearspan.bridging.relay import RelayPort
-from clearspan.bridging.routing import Planner
-from clearspan.bridging.rule_opening import open_rules
-from clearspan.bridging.running import RunningBridge
-from clearspan.bridging.service import BridgeServer
-from clearspan.bridging.store import JOURNAL_FOLDER, JournalStore
+from clearspan.bridging.chains.opening import RelayPast, demand_served, open_chains, poll_ns_of
+from clearspan.bridging.journal.store import JOURNAL_FOLDER, JournalStore
+from clearspan.bridging.lines.ledgers import LedgerPort, light_client_of, start_ledgers
+from clearspan.bridging.lines.peers import Peers
+from clearspan.bridging.lines.relay import RelayPort
+from clearspan.bridging.market.corridors import Corridors
+from clearspan.bridging.market.desk import ProviderDesk
+from clearspan.bridging.market.ledger_quotes import LedgerQuotes
+from clearspan.bridging.market.routing import Planner
+from clearspan.bridging.serving.metrics import BridgeMetrics
+from clearspan.bridging.serving.rule_opening import open_rules
+from clearspan.bridging.serving.running import RunningBridge
+from clearspan.bridging.serving.service import BridgeServer
+from clearspan.bridging.settings.directory import BridgeDirectory
+from clearspan.bridging.settings.keys import BridgeKeys
+from clearspan.bridging.settings.offers import read_offers
+from clearspan.bridging.swaps.accepting import Accepting
+from clearspan.bridging.swaps.asking import Asking
+from clearspan.bridging.swaps.engine import BridgeEngine
 from clearspan.client import AsyncClient, RetryPolicy
 from clearspan.errors import ClearspanError, ConfigError
 from clearspan.metrics import MetricsServer
 from clearspan.network import NodeAddress, node_entries, read_address
 from clearspan.pki import TlsFiles
-from clearspan.process import configure_log, end_with_parent, note_address, stop_signals
+from clearspan.process import calm_collector, configure_log, end_with_parent, note_address, stop_signals
 from clearspan.relay_link.lines import LineSet
 from clearspan.service.access import AccessList
 from clearspan.validator.addresses import AddressBook
@@ -53,11 +54,10 @@ from engine.genesis import Genesis
 from engine.refusals import EncodingError, GenesisRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bridge.ports import EntryKind
-    from clearspan.bridging.config import LoadedBridge
+    from clearspan.bridging.settings.config import LoadedBridge
     from relay.light import LightClient
 
 __all__ = ["BRIDGE_KIND", "BridgeFaulted", "run_bridge"]
@@ -65,10 +65,18 @@ __all__ = ["BRIDGE_KIND", "BridgeFaulted", "run_bridge"]
 BRIDGE_KIND: Final = "bridge"
 """The kind that a bridge's data directory says it is of."""
 _MS_PER_S: Final = 1_000
-_COLLECT_AFTER: Final = 50_000
 _NS_PER_MS: Final = 1_000_000
 _OFFERS_S: Final = 1.0
+_PROGRESS_S: Final = 5.0
 _log = structlog.get_logger("clearspan.bridging")
+
+
+class Announce(Protocol):
+    """Tells whoever started this process that it is ready."""
+
+    def __call__(self, address: NodeAddress, *, relay_behind: int) -> None:
+        """Tell where it listens and how many blocks of the relay are still to be read, -1 where nobody has said."""
+        ...
 
 
 class BridgeFaulted(ClearspanError):  # noqa: N818 - named as what it is, like the other refusals
@@ -84,12 +92,12 @@ class BridgeFaulted(ClearspanError):  # noqa: N818 - named as what it is, like t
 
 def run_bridge(
     loaded: LoadedBridge,
-    announce: Callable[[NodeAddress], None],
+    announce: Announce,
     *,
     parent_pid: int | None = None,
     die_at: str = "",
 ) -> None:
-    """Run a bridge until a signal ends it; announce is called when it is ready.
+    """Run a bridge until a signal ends it; announce is called when it is ready, with how much of the relay is unread.
 
     parent_pid: end at once when that process does. die_at: for tests, end by SIGKILL at the first step of this name,
     such as written:locking (the entry is durable, nothing was done) or acted:locking. Raises ConfigError and its like,
@@ -102,7 +110,7 @@ def run_bridge(
         runner.run(_run(loaded, announce, die_at))
 
 
-async def _run(loaded: LoadedBridge, announce: Callable[[NodeAddress], None], die_at: str) -> None:
+async def _run(loaded: LoadedBridge, announce: Announce, die_at: str) -> None:
     stopping = stop_signals()
     config = loaded.config
     genesis = _read_genesis(loaded)
@@ -130,21 +138,29 @@ async def _run(loaded: LoadedBridge, announce: Callable[[NodeAddress], None], di
         stack.push_async_callback(server.stop)
         address = NodeAddress(config.bridge.host, port, figures.port if figures is not None else 0, os.getpid())
         note_address(directory.path, address)
-        _log.info("bridge_ready", port=port, metrics_port=address.metrics_port, swaps=len(engine.book))
-        _calm_collector()
-        announce(address)
-        await _until_ended(engine, stopping)
+
+        async def tell_ready() -> None:
+            behind = await _read_up(bridge.relay, config.relay.catch_up_ms / _MS_PER_S)
+            swaps = len(engine.book)
+            _log.info("bridge_ready", port=port, metrics_port=address.metrics_port, swaps=swaps, relay_behind=behind)
+            calm_collector()
+            announce(address, relay_behind=behind)
+            await _read_up(bridge.relay, math.inf)
+
+        await _until_ended(engine, stopping, asyncio.create_task(tell_ready()))
         _log.info("bridge_stopping", swaps=len(engine.book))
 
 
-def _calm_collector() -> None:
-    """Have cycles looked for seldom, and not among what lives as long as the process.
+async def _read_up(relay: RelayPort, wait_s: float) -> int:
+    """Wait, at most so long, until the relay is read to where it stood; return how many blocks are missing, -1 unknown.
 
-    Swaps make many objects and no cycles: by its own measure the collector would go through all of them all the time.
+    The swaps that run are driven meanwhile, and calls are answered; the log says every few seconds how far it is.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    left_s = wait_s
+    while not await relay.read_up(min(_PROGRESS_S, left_s)) and left_s > 0:
+        left_s -= _PROGRESS_S
+        _log.info("relay_reading", height=relay.height, behind=relay.behind)
+    return -1 if relay.behind is None else relay.behind
 
 
 def _die(die_at: str, stage: str, kind: EntryKind) -> None:
@@ -289,6 +305,7 @@ def _relay(
         past.listening(engine.on_block),
         height=past.height(engine.store.relay_height),
         whole=past.is_whole,
+        latest=engine.store.relay_height,
         reconnect_s=relay.reconnect_ms / _MS_PER_S,
         stall_s=relay.stall_ms / _MS_PER_S,
         again_s=relay.reveal_again_ms / _MS_PER_S,
@@ -320,14 +337,18 @@ def _stamp(path: Path) -> int:
         return 0
 
 
-async def _until_ended(engine: BridgeEngine, stopping: asyncio.Event) -> None:
-    """Wait for a signal or a fault; a fault is raised."""
+async def _until_ended(engine: BridgeEngine, stopping: asyncio.Event, ready: asyncio.Task[None]) -> None:
+    """Wait for a signal or a fault, before or behind the ready line; a fault is raised."""
     ended = asyncio.create_task(stopping.wait())
     failed = asyncio.create_task(engine.failed())
-    done, _ = await asyncio.wait({ended, failed}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (ended, failed):
+    waited = {ended, failed, ready}
+    while not (ended.done() or failed.done()):
+        done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if ready in done:
+            ready.result()
+    for task in (ended, failed, ready):
         task.cancel()
-    if failed in done:
+    if failed.done() and not failed.cancelled():
         error = failed.exception() or engine.fault
         assert error is not None
         raise BridgeFaulted(error) from error

@@ -1,0 +1,1 @@
+"""What is quoted and planned: corridors, desks, quotes, routes, terms of swaps with their envelopes, premiums."""

@@ -1,0 +1,1 @@
+"""What a swap is asked before it runs: breakers, screening, flows, cases for people, outcomes on the record."""
