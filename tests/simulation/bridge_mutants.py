@@ -19,8 +19,9 @@ from bridge.party import SwapParty
 from bridge.ports import HELD, Journal, Outcome
 from bridge.swap import PayerMachine
 from bridge.watcher import Watcher
-from clearspan.bridging.beside import Beside, BesideBook
+from clearspan.bridging.lines.beside import Beside, BesideBook
 from clearspan.simulation.bridge import dealing
+from clearspan.simulation.bridge.papers import Papers
 from clearspan.simulation.bridge.party import Party
 from clearspan.simulation.bridge.places import Place
 from clearspan.simulation.bridge.plan import Plan
@@ -281,7 +282,9 @@ def one_attempt_is_enough(put: Set) -> None:
 
 def a_seen_claim_is_enough(put: Set) -> None:
     """A claim that a reorganisation may take back is not repeated."""
-    put(SwapParty, "_ended", lambda self, leg: self.views[leg].state in (3, 4, 5, 6))
+    ended = frozenset(map(LockState, (3, 4, 5, 6)))
+    put(SwapParty, "_ended", lambda self, leg: self.views[leg].state in ended)
+    put(bridge.acceptance, "ENDED", ended)
 
 
 def a_seen_refund_is_enough(put: Set) -> None:
@@ -448,7 +451,15 @@ class Mutant:
         return self.patch.__name__
 
 
-CLEAN: dict[str, Any] = {"beyond": False, "liars": {}, "skews": {}, "thresholds": {}, "measures": []}
+CLEAN: dict[str, Any] = {
+    "beyond": False,
+    "liars": {},
+    "skews": {},
+    "thresholds": {},
+    "measures": [],
+    "papers": Papers(),
+    "closings": [],
+}
 
 
 def focused(mutant: Mutant, seed: int) -> Plan:

@@ -14,9 +14,12 @@ from click.testing import CliRunner
 
 from clearspan.simulation.bridge import BridgeSimulationFailed, BridgeTally, simulate_bridge
 from clearspan.simulation.bridge.orders import enumerate_chain_orders, enumerate_orders
+from clearspan.simulation.bridge.papers import FAULTS_OF_ENVELOPES, Closing, Papers, Ruling, Spoilt
 from clearspan.simulation.bridge.plan import Plan
 from clearspan.simulation.bridge.rules import Deal, Kind, Measure, Phase, Threshold, Verdict
 from clearspan.simulation.command import command
+from engine.types import BreakerGrade
+from tests.simulation.bridge_gate_mutants import GATE_MUTANTS
 from tests.simulation.bridge_mutants import MUTANTS, broken, focused, reveal_before_all_legs
 
 # Processor time, so that a busy machine does not test less.
@@ -28,6 +31,7 @@ STRIDE = 4
 """Of the steps at which parties are killed the day takes each fourth, which ones depends on the commit."""
 DOWN_NS = 3_000_000_000
 SECOND = 1_000_000_000
+ALL_MUTANTS = (*MUTANTS, *GATE_MUTANTS)
 PRICED = Deal(fee=(3, 0), volatility_ppb=60_000_000)
 
 
@@ -119,6 +123,8 @@ def quiet(foreign: str, ledgers: int) -> Plan:
         deal=PRICED,
         thresholds={},
         measures=[],
+        papers=Papers(),
+        closings=[],
     )
 
 
@@ -185,6 +191,92 @@ def test_two_swaps_that_share_a_quote_draw_no_more_than_it_has() -> None:
     assert report.reached["refunded"] == 1
 
 
+@pytest.mark.parametrize("spoilt", FAULTS_OF_ENVELOPES)
+@pytest.mark.parametrize(("foreign", "ledgers"), [("", 2), ("", 4), ("last", 1)])
+def test_an_order_without_its_envelopes_begins_nothing(spoilt: Spoilt, foreign: str, ledgers: int) -> None:
+    """It is refused before anything is locked; with the right envelopes the same order settles, and each is opened."""
+    papers = Papers(travel_from=1, first_try=spoilt)
+    plan = replace(quiet(foreign, ledgers), papers=papers)
+    report = simulate_bridge(0, plan)
+    assert report.reached[f"envelope_{spoilt.value}_refused"] == 1
+    assert report.reached["envelope_opened"] == plan.legs - 1
+    assert report.reached["settled"] == plan.legs
+
+
+def test_only_hops_that_ask_for_data_need_them() -> None:
+    """The first leg is below the amount from which data are asked, the second above it: all hops are sealed, or none."""
+    deal = Deal(amount=1_000, rates=((5, 3),) * 4)
+    plan = replace(quiet("", 3), deal=deal, papers=Papers(travel_from=1_200, first_try=Spoilt.MISSING))
+    report = simulate_bridge(0, plan)
+    assert report.reached["envelope_missing_refused"] == 1
+    assert report.reached["settled"] == plan.legs
+
+
+@pytest.mark.parametrize(
+    ("ruling", "hold_s", "settles", "end"),
+    [
+        (Ruling.RELEASE, 60, True, "case_released"),
+        (Ruling.OBJECT, 60, True, "case_objected"),
+        (Ruling.REJECT, 60, False, "case_rejected"),
+        (Ruling.NOTHING, 10, False, "case_expired"),
+    ],
+)
+@pytest.mark.parametrize("crashes", [{}, {0: [(step, DOWN_NS) for step in (1, 3, 5)]}])
+def test_a_listed_name_waits_for_two_people(
+    ruling: Ruling, hold_s: int, settles: bool, end: str, crashes: dict[int, list[tuple[int, int]]]
+) -> None:
+    """Released by two it runs once; rejected, or with nobody to decide, it never begins. What was said is on record."""
+    papers = Papers(screens=True, listed="payee", ruling=ruling, hold_ns=hold_s * SECOND, again=True)
+    report = simulate_bridge(0, replace(quiet("", 2), papers=papers, crashes=crashes))
+    assert report.reached[end]
+    assert report.reached["settled"] == (2 if settles else 0)
+    assert report.reached["outcome_on_record"] >= (2 if settles else 1)
+    assert bool(report.reached["case_used"]) == settles
+
+
+def test_a_name_that_scores_just_below_the_bound_passes() -> None:
+    """At its score a name is held, one point below the bound it is not."""
+    papers = Papers(screens=True, listed="payee", margin=1)
+    report = simulate_bridge(0, replace(quiet("", 2), papers=papers))
+    assert report.reached["settled"] == 2
+    assert not report.reached["case_open"]
+
+
+@pytest.mark.parametrize("foreign", ["", "first", "last"])
+@pytest.mark.parametrize("grade", list(BreakerGrade))
+def test_nothing_at_the_edge_stops_what_was_revealed(grade: BreakerGrade, foreign: str) -> None:
+    """A breaker on every corridor and every name on the list, as soon as the secret is shown: everything settles."""
+    plan = replace(quiet(foreign, 2), papers=Papers(screens=True, list_grows=True))
+    first = int(foreign == "first")
+    hops = range(1, plan.legs)
+    closings = [Closing(hop, max(0, hop - 1 - first), grade, Phase.REVEALED, 300 * SECOND) for hop in hops]
+    report = simulate_bridge(0, replace(plan, closings=closings))
+    assert report.reached[f"corridor_{grade.name.lower()}_revealed"] == len(closings)
+    assert report.reached["breaker_believed"] >= 1
+    assert report.reached["settled"] == plan.legs
+
+
+@pytest.mark.parametrize(
+    ("grade", "said"), [(BreakerGrade.STOP, "corridor_closed"), (BreakerGrade.HOLD, "screening_hold")]
+)
+def test_a_corridor_that_is_closed_begins_nothing_until_it_is_open(grade: BreakerGrade, said: str) -> None:
+    """A ledger decides it, everybody believes the proof, and it ends by itself; what was held runs when two let it."""
+    plan = replace(quiet("", 2), closings=[Closing(1, 1, grade, Phase.BEFORE, 30 * SECOND)])
+    report = simulate_bridge(0, plan)
+    assert report.refusals[said] >= 1
+    assert report.reached["breaker_believed"] == plan.legs
+    assert report.reached["settled"] == plan.legs
+
+
+@pytest.mark.parametrize("foreign", ["first", "last"])
+def test_rates_and_fees_of_a_hop_with_a_chain_leave_nothing_there(foreign: str) -> None:
+    """What a rate leaves over, and a fee, are transfers on our ledger; the chain has locks alone."""
+    deal = Deal(amount=1_004, is_target=True, rates=((5, 3),) * 4, fee=(3, 0))
+    report = simulate_bridge(0, replace(quiet(foreign, 1), deal=deal))
+    assert report.reached["settled"] == 2
+    assert report.reached["fee_or_remainder_paid"] >= 1
+
+
 @pytest.mark.timeout(600)
 def test_every_order_of_lock_reveal_consumption_and_refund_around_the_timelock(repository_root, nightly: bool) -> None:
     """T-3 to T+3 for both relay blocks and both shards' clocks: the relay alone decides, and both legs end alike.
@@ -208,10 +300,10 @@ def test_a_failing_seed_prints_the_line_that_shows_it_again() -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [mutant.name for mutant in MUTANTS])
+@pytest.mark.parametrize("name", [mutant.name for mutant in ALL_MUTANTS])
 def test_a_broken_bridge_is_caught(name: str) -> None:
     """The simulation sees a bridge that was broken on purpose, within a few seeds; MUTATIONS-bridge.md has the figures."""
-    mutant = next(each for each in MUTANTS if each.name == name)
+    mutant = next(each for each in ALL_MUTANTS if each.name == name)
     with broken(mutant.patch), pytest.raises(BridgeSimulationFailed):
         for seed in range(mutant.seeds_max):
             simulate_bridge(seed, focused(mutant, seed))

@@ -3,7 +3,8 @@
 On each ledger debits equal credits and nothing comes or goes; a lock ends once; a reveal claims what stands, whatever
 rule was set meanwhile; of the legs of ours of a swap with an honest payer all are claimed or none; an honest party
 never pays without being paid; at the end every lock has ended and every honest machine has finished with the outcome
-that the ledgers show. What is held, quoted and owed beside the locks is held in ``trade_checks``.
+that the ledgers show. What is held, quoted and owed beside the locks is held in ``trade_checks``, what is asked before
+a swap begins in ``gate_checks``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.terms import SwapTerms
+    from clearspan.simulation.bridge.gate_checks import GateChecks
     from clearspan.simulation.bridge.market import Market
     from clearspan.simulation.bridge.party import Party
     from clearspan.simulation.bridge.places import Place, Record
@@ -41,9 +43,14 @@ class Checks:
     """The rules of one scene; ``steps`` counts how often they were held."""
 
     def __init__(
-        self, stage: Stage, market: Market, parties: Sequence[Party], supervisors: Sequence[Supervisors]
+        self,
+        stage: Stage,
+        market: Market,
+        parties: Sequence[Party],
+        supervisors: Sequence[Supervisors],
+        gate: GateChecks,
     ) -> None:
-        self.stage, self.parties = stage, parties
+        self.stage, self.parties, self._gate = stage, parties, gate
         self.steps = 0
         self.trade = TradeChecks(stage, market, parties, supervisors)
         self._sums = [self._sum(place) for place in stage.places]
@@ -99,6 +106,7 @@ class Checks:
         """Hold a party's own books after it has acted."""
         if not party.villain:
             self.trade.after_step(party)
+            self._gate.after_step(party)
 
     def _sum(self, place: Place) -> int:
         """Return what the banks have on a ledger, with what is locked: only issue and redemption would change it."""
@@ -191,6 +199,7 @@ class Checks:
                     if leg:
                         self.trade.check_accepted(terms, leg)
         self.trade.at_the_end()
+        self._gate.at_the_end()
         self._check_settled()
 
     def _check_party(self, terms: SwapTerms, leg: int) -> None:

@@ -9,12 +9,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from clearspan.simulation.bridge.papers import FAULTS_OF_ENVELOPES
 from clearspan.simulation.bridge.plan import VILLAINS_OF_PAYERS, VILLAINS_OF_PROVIDERS
 from clearspan.simulation.bridge.rules import Kind, Phase
+from engine.types import BreakerGrade
 
 __all__ = [
     "FAULTS",
     "OUTCOMES",
+    "PAPERS",
     "RARE",
     "RARE_REFUSALS",
     "REFUSALS",
@@ -40,6 +43,7 @@ FAULTS: Final = (
     "foreign_lock_id_taken",
     "desk_restored_with_draws",
     "desk_snapshot",
+    "catches_up",
 )
 """What happens to parties, lines, nodes, relay and chain."""
 
@@ -57,7 +61,6 @@ RULES: Final = (
     "held_seen",
     "held_by_threshold",
     "held_by_breaker",
-    "held_by_tier",
     "hold_release_done",
     "hold_release_second_signature_required",
     "hold_release_signers_must_differ",
@@ -73,6 +76,34 @@ RULES: Final = (
     "fee_or_remainder_paid",
 )
 """What supervisors do, and what is quoted and owed."""
+
+PAPERS: Final = (
+    "envelope_opened",
+    "envelope_bound",
+    *(f"envelope_{fault.value}_refused" for fault in FAULTS_OF_ENVELOPES),
+    "case_of_screening",
+    "case_open",
+    "case_owned",
+    "case_called_out",
+    "case_release_proposed",
+    "case_released",
+    "case_rejected",
+    "case_expired",
+    "case_used",
+    "case_step_approval_required",
+    "case_step_officer_refused",
+    "case_step_terms_malformed",
+    "outcome_on_record",
+    *(f"corridor_{grade.name.lower()}_{phase.value}" for grade in BreakerGrade for phase in Phase),
+    "breaker_believed",
+    "breaker_unproved",
+    "breaker_invented_breaker_unproved",
+    "breaker_unsigned_breaker_unproved",
+    "breaker_refused_approval_required",
+    "breaker_elsewhere_approval_required",
+    "order_given_up",
+)
+"""What is asked before a swap begins: envelopes, cases and what officers do, outcomes, breakers of corridors."""
 
 OUTCOMES: Final = (
     "settled",
@@ -102,6 +133,7 @@ SHAPES: Final = (
 
 RARE: Final = (
     "kept",
+    "held_by_tier",
     "held_by_velocity",
     "hold_release_over",
     "hold_release_hold_rejected",
@@ -112,6 +144,10 @@ RARE: Final = (
     "draw_ended_after_restart",
     "alarm_too_late_to_reveal",
     "settled_over_3_hops",
+    "asked_while_it_catches_up",
+    "case_objected",
+    "case_of_manual",
+    "order_sent_again",
 )
 """What only many seeds reach: asked of long runs."""
 
@@ -124,6 +160,11 @@ REFUSALS: Final = (
     "leg_not_final",
     "premium_owed",
     "provider_refused",
+    "travel_rule_missing",
+    "screening_hold",
+    "corridor_closed",
+    "limits_exceeded",
+    "duplicate_swap",
 )
 """Codes of the bridge that honest parties answer villains with."""
 
@@ -167,7 +208,7 @@ class BridgeTally:
     @property
     def unreached(self) -> list[str]:
         """What no seed has reached, but for what is rare."""
-        classes = (*FAULTS, *VILLAINS, *RULES, *OUTCOMES, *SHAPES)
+        classes = (*FAULTS, *VILLAINS, *RULES, *PAPERS, *OUTCOMES, *SHAPES)
         missing = [name for name in classes if name not in self.reached]
         return missing + [f"refused {name}" for name in REFUSALS if name not in self.refusals]
 

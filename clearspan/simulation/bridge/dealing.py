@@ -14,7 +14,7 @@ from bridge.desk_book import DeskEntry, Tier, decode_entry, encode_entry
 from bridge.quotes import ANY_TAKER, Quote, SignedQuote
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.routes import demand_fair
-from clearspan.bridging.beside import Beside, Due, due_of_provider, premium_in
+from clearspan.bridging.lines.beside import Beside, Due, due_of_provider, premium_in
 from clearspan.simulation.bridge.market import CHAIN_LEDGER, LOCK_S
 from clearspan.simulation.bridge.realm import FUNDS
 from engine.admin import AdminRequest
@@ -37,11 +37,15 @@ _ADMIN_S: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a payer asks the provider of a leg; the quotes are his and those of the hops behind it."""
+    """What a payer asks the provider of a leg; the quotes are his and those of the hops behind it.
+
+    ``envelope`` is what he shows of the travel-rule data, empty where he has none.
+    """
 
     terms: SwapTerms
     leg: int
     quotes: tuple[bytes, ...]
+    envelope: bytes = b""
 
 
 class Dealer:

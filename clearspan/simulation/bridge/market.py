@@ -1,28 +1,39 @@
 """What is bought in a seed: the legs' ledgers and accounts, the corridors between them, quotes and the route they make.
 
 A foreign chain counts as a ledger with a number of its own here, since quotes and routes know ledgers only. Transfers
-beside the locks exist on our ledgers alone, so hops that touch the chain convert 1 to 1 and cost nothing there.
+beside the locks exist on our ledgers alone: where a hop touches the chain a route is planned so that nothing is left
+over there, and fees, premiums and remainders are those of its side on our ledgers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from bridge.corridor import CorridorDocument, Limits, MarginPart, MarginParts, MarginRules, Screening, SupervisorKey
 from bridge.fees import FeeRule
 from bridge.routes import Offer, RouteRequest, find_route
 from bridge.terms import LegTerms, account_text
+from bridge.travel_rule import Scheme, public_key_of
+from clearspan.bridging.market.corridors import Corridors
+from clearspan.simulation.bridge.names import score_on_list
 from clearspan.simulation.bridge.plan import CHAIN, MARGINS, Plan
 from clearspan.simulation.bridge.realm import BANKS
+from engine.types import U128_MAX
 
 if TYPE_CHECKING:
     from bridge.margins import SideMargins
     from bridge.quotes import SignedQuote
     from bridge.routes import Plan as Route
     from bridge.routes import PlannedLeg
+    from bridge.travel_rule import Recipient
+    from clearspan.bridging.market.order import Order
     from clearspan.simulation.bridge.realm import LedgerWorld, Realm
 
 __all__ = ["CHAIN_LEDGER", "COLLECTOR", "LOCK_S", "Market", "Premium", "Purchase", "account_of_chain"]
@@ -41,11 +52,18 @@ def account_of_chain(bank: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What a payer bought for one swap: quotes in the order of hops, and the route to the last minor unit."""
+    """What a payer bought for one swap: quotes in the order of hops, and the route to the last minor unit.
+
+    ``order`` is what he asks his bridge for, ``envelopes`` the travel-rule data of the hops as he shows them, ``named``
+    their hash as the terms have it.
+    """
 
     number: int
     quotes: tuple[SignedQuote, ...]
     route: Route
+    order: Order | None = None
+    envelopes: tuple[bytes, ...] = ()
+    named: bytes = bytes(32)
 
     @property
     def encoded(self) -> tuple[bytes, ...]:
@@ -73,6 +91,10 @@ class Market:
         self.chains = tuple(chains)
         ledgers = iter(world.ledger for world in realm.worlds)
         self.ledgers = tuple(CHAIN_LEDGER if chain else next(ledgers) for chain in chains)
+        # No folder: what is in effect here is so from the first block on, and nothing is announced.
+        self.corridors = Corridors(Path(os.devnull))
+        for hop in range(1, plan.legs):
+            self.corridors.book.add(self.document(hop).record(0))
 
     def participant(self, bank: int) -> int:
         """Return a bank's number."""
@@ -97,15 +119,32 @@ class Market:
         fee = self.plan.deal.fee if source != CHAIN_LEDGER else (0, 0)
         collectors = tuple(account_text(self.account(ledger, COLLECTOR)) for ledger in (source, target))
         volatility = self.plan.deal.volatility_ppb if self.plan.foreign != "first" else 0
-        return _document(source, target, fee, volatility, collectors)
+        papers = self.plan.papers
+        travel_from = papers.travel_from or U128_MAX
+        hold_score = score_on_list() + papers.margin
+        return _document(source, target, (*fee, volatility), collectors, (travel_from, hold_score))
+
+    def hop_of(self, corridor_id: bytes) -> int:
+        """Return the hop that goes by a corridor."""
+        return next(hop for hop in range(1, self.plan.legs) if self.document(hop).id_bytes == corridor_id)
+
+    def recipients(self, hop: int) -> tuple[Recipient, ...]:
+        """Return the supervisors for whom a hop's travel-rule data are sealed."""
+        return self.document(hop).recipients()
+
+    def secrets_of(self, hop: int) -> tuple[bytes, ...]:
+        """Return with what they open it, in their order."""
+        return tuple(_supervisor_secret(self.ledgers[hop - 1], self.ledgers[hop], index) for index in range(2))
 
     def rate(self, hop: int) -> tuple[int, int]:
         """Return what the provider of a hop asks."""
-        touches = CHAIN_LEDGER in self.ledgers[hop - 1 : hop + 1]
-        return (1, 1) if touches else self.plan.deal.rates[hop - 1]
+        return self.plan.deal.rates[hop - 1]
 
     def route(self, quotes: tuple[SignedQuote, ...], now: int) -> Route:
-        """Return the best route over these quotes. Raises BridgeRefused (no_route)."""
+        """Return the best route over these quotes, nothing of it left over on a chain. Raises BridgeRefused (no_route).
+
+        From a chain less than was named may leave the payer; on a chain what a rate leaves over is the payee's.
+        """
         plan, first, last = self.plan, self.ledgers[0], self.ledgers[-1]
         offers = [Offer(each.quote, self.document(hop), each.quote.total_amount) for hop, each in enumerate(quotes, 1)]
         request = RouteRequest(
@@ -120,7 +159,14 @@ class Market:
             lock_s=LOCK_S,
             now=now,
         )
-        return find_route(offers, request)
+        route = find_route(offers, request)
+        if not plan.foreign:
+            return route
+        begins = plan.foreign == "first"
+        received = route.received if begins else quotes[-1].quote.delivers(route.legs[-2].amount)
+        if begins or received != route.received:
+            route = find_route(offers, structs.replace(request, amount=received, is_target=True))
+        return route
 
     def leg_terms(self, index: int, leg: PlannedLeg, timelock_ns: int, user_data: int) -> LegTerms:
         """Return a planned leg as terms write it."""
@@ -131,17 +177,32 @@ class Market:
         return LegTerms(leg.ledger, *accounts, leg.amount, timelock_ns, user_data)
 
 
+def _supervisor_secret(source: int, target: int, index: int) -> bytes:
+    return hashlib.sha256(f"supervisor {source} {target} {index}".encode()).digest()
+
+
 @lru_cache(maxsize=512)
 def _document(
-    source: int, target: int, fee: tuple[int, int], volatility: int, collectors: tuple[str, ...]
+    source: int,
+    target: int,
+    price: tuple[int, int, int],
+    collectors: tuple[str, ...],
+    asks: tuple[int, int],
 ) -> CorridorDocument:
-    """Return a corridor's document; whose keys its supervisors have matters to nothing here."""
+    """Return a corridor's document; its two supervisors have keys of their own, other ones than other corridors'.
+
+    ``price`` is a fee, flat and millionths, and volatility; ``asks`` from where on data are needed, and the score.
+    """
 
     def parts(side: SideMargins) -> MarginParts:
         lengths = (side.finality_ns, side.watching_ns, side.submission_ns)
         return MarginParts(*(MarginPart(length, "drawn") for length in lengths))
 
-    flat, per_million = fee
+    def supervisor(index: int) -> SupervisorKey:
+        public = public_key_of(Scheme.X25519, _supervisor_secret(source, target, index))
+        return SupervisorKey(2 + index, source * target + index, "x25519", public.hex())
+
+    (flat, per_million, volatility), (travel_from, hold_score) = price, asks
     fees = (FeeRule("fee", collectors[0], str(flat), per_million, "0", "1000000"),) if flat or per_million else ()
     return CorridorDocument(
         format=1,
@@ -169,9 +230,9 @@ def _document(
             foreign={chain: parts(side) for chain, side in MARGINS.foreign.items()},
         ),
         screening=Screening(
-            hold_score=9_000,
-            travel_rule_from="340282366920938463463374607431768211455",
-            supervisors=(SupervisorKey(2, 3, "x25519", "01" * 32), SupervisorKey(3, 4, "x25519", "02" * 32)),
+            hold_score=hold_score,
+            travel_rule_from=str(travel_from),
+            supervisors=(supervisor(0), supervisor(1)),
         ),
         approval_note="none",
     )

@@ -7,9 +7,11 @@ them twice or never: what a leg ends as is the relay's word alone, whatever the 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from bridge.leg import HashFunction, LockOrder, LockState
 from bridge.memory_chain import ChainRules, ClaimWish, LockWish, MemoryChain, RefundWish, Wish
@@ -185,7 +187,7 @@ def enumerate_chain_orders(span: int = 3) -> int:
             chain.submit(wish)
         chain.produce(timelock + instant)
         if again:
-            chain.submit(RefundWish(replace(order)))
+            chain.submit(RefundWish(structs.replace(order)))
             chain.produce(timelock + instant + 1)
         chain.check_invariants()
         state = chain.view(order).state

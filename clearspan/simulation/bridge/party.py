@@ -22,7 +22,8 @@ from bridge.ports import (
     Reveal,
 )
 from bridge.refusals import BridgeCode, BridgeRefused
-from clearspan.bridging.beside import Due, due_of_payer
+from bridge.travel_route import part_of
+from clearspan.bridging.lines.beside import Due, due_of_payer
 from clearspan.simulation.bridge.dealing import Question
 from clearspan.simulation.bridge.market import Premium
 from clearspan.simulation.bridge.plan import CHAIN
@@ -30,15 +31,19 @@ from clearspan.simulation.bridge.process import CLAIMED, Process
 from engine.codes import CodeClass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from bridge.cases import Step
     from bridge.leg import ChainClock
     from bridge.ports import Action, Event
     from bridge.quotes import SignedQuote
     from bridge.terms import SwapTerms
-    from bridge.watcher import Task
+    from clearspan.bridging.rules.compliance import Clearance
     from clearspan.simulation.bridge.market import Market, Purchase
     from clearspan.simulation.bridge.stage import Stage
+    from clearspan.simulation.bridge.verifier import BlockLine
+
+    OnBegin = Callable[[SwapTerms, range, Clearance], None]
 
 __all__ = ["WINDOW_S", "Party"]
 
@@ -52,22 +57,39 @@ class Party(Process):
     def __init__(self, stage: Stage, market: Market, index: int, crashes: list[tuple[int, int]]) -> None:
         super().__init__(stage, market, index, crashes)
         self.others: Sequence[Party] = ()
+        self.shown: dict[bytes, bytes] = {}
+        self.on_begin: OnBegin = lambda *_: None
 
     # What reaches it.
 
     def open(self, terms: SwapTerms, salt: bytes, secret: bytes, purchase: Purchase) -> None:
-        """Begin a swap as its payer."""
+        """Begin a swap as its payer. Raises BridgeRefused where a rule stands in its way; nothing has begun then."""
         del secret
-        if self.watcher is None:
+        gate = self.gate
+        if self.watcher is None or gate is None:
             return
+        try:
+            clearance = gate.clear(terms, purchase, self.clock)
+        except BridgeRefused:
+            # A case that it became is durable before anybody hears of it.
+            self.do([])
+            raise
         self.stage.add_swap(terms, purchase)
         try:
             tasks = self.watcher.begin(terms, salt, self.clock)
         except BridgeRefused as refused:
+            gate.give_back(clearance)
             self.stage.refused(refused.code)
             return
+        gate.began(tasks[0][0], clearance)
+        self.on_begin(terms, range(1, len(terms.legs)), clearance)
         self.purse.plan(due_of_payer(tasks[0][0], terms, purchase.route))
         self.do(tasks)
+
+    def runs(self, purchase: Purchase) -> bool:
+        """Tell whether the swap of an order runs here."""
+        machines = self.watcher.machines() if self.watcher is not None else ()
+        return purchase.order is not None and any(each.terms.uetr == purchase.order.uetr for each in machines)
 
     def quote(self, total: int) -> SignedQuote:
         """Make a firm quote, and have the ledger keep it as well. Raises BridgeRefused."""
@@ -76,17 +98,6 @@ class Party(Process):
         self.commit()
         self.dealer.open_on_ledger(self, made.quote)
         return made
-
-    def hear_relay(self) -> None:
-        """Read the relay's blocks from where we stand."""
-        if self.watcher is None or not self.stage.linked(self, "relay"):
-            return
-        tasks: list[Task] = []
-        for block in self.stage.relay.blocks[self._cursor :]:
-            header = block.header
-            tasks += self.watcher.relay_block(header.height, header.time, block.preimages(), self.clock)
-            self._cursor = header.height
-        self.do(tasks)
 
     def hear_chain(self, clock: ChainClock) -> None:
         """Hear of a foreign block."""
@@ -118,11 +129,34 @@ class Party(Process):
         if self.dealer is not None:
             self.dealer.release(self.clock)
         self.purse.again(self.clock)
+        if self.gate is not None:
+            self.gate.tick(self.clock)
+            for send in self.gate.outcomes_due(self, self.clock):
+                send()
         self.do([])
+
+    def hear_breaker(self, line: BlockLine, domain: int, height: int, body: bytes) -> BridgeCode | None:
+        """Hear that a ledger has decided a breaker of a corridor; return why that is not believed."""
+        if self.gate is None:
+            return BridgeCode.BREAKER_UNPROVED
+        try:
+            self.gate.hear_breaker(line, domain, height, body, self.commit)
+        except BridgeRefused as refused:
+            return refused.code
+        return None
+
+    def decide(self, case_id: str, step: Step, officer: str, text: str = "") -> BridgeCode | None:
+        """Let an officer act on a case; return why he may not."""
+        assert self.gate is not None
+        code = self.gate.step(case_id, step, officer, self.clock, text)
+        self.do([])
+        return code
 
     def asked(self, question: Question, answer_to: Party, party: bytes) -> None:
         """Accept a swap or refuse it, and answer when that is durable."""
-        if self.watcher is None:
+        if not self.serves:
+            if self.alive:
+                self.stage.reach("asked_while_it_catches_up")
             return
         answer: Event = Accepted(question.leg, b"")
         life = self.life
@@ -137,8 +171,9 @@ class Party(Process):
 
     def _accept(self, question: Question) -> None:
         """Hand a swap to its machine. Raises BridgeRefused with nothing done."""
-        watcher, dealer, now = self.watcher, self.dealer, self.clock
+        watcher, dealer, gate, now = self.watcher, self.dealer, self.gate, self.clock
         assert watcher is not None
+        assert gate is not None
         assert dealer is not None
         party = question.terms.orders(self.stage.suite)[question.leg].lock_id
         if watcher.machine(party) is not None:
@@ -151,16 +186,26 @@ class Party(Process):
             raise BridgeRefused(BridgeCode.PROVIDER_REFUSED, "the premium went back", leg=question.leg)
         premium = self._premium(question)
         try:
+            clearance = gate.admit(question, now)
+        except BridgeRefused as refused:
+            self._give_back(question, party, premium, refused)
+            raise
+        try:
             rows, taken_at = dealer.admit(question, party, now, premium)
         except BridgeRefused as refused:
+            gate.give_back(clearance)
             self._give_back(question, party, premium, refused)
             raise
         try:
             tasks = watcher.accept(question.terms, question.leg, now)
         except BridgeRefused:
             dealer.undo(party)
+            gate.give_back(clearance)
             self.commit()
             raise
+        gate.began(party, clearance)
+        self.on_begin(question.terms, range(question.leg, question.leg + 1), clearance)
+        self.shown[party] = question.envelope
         self.accepted[party] = taken_at
         self.purse.plan(rows)
         self.purse.start(party, Due.PAID, now)
@@ -219,6 +264,8 @@ class Party(Process):
         claimed = end.outcome in CLAIMED
         if self.dealer is not None:
             self.dealer.end(party, claimed=claimed)
+        if self.gate is not None:
+            self.gate.ended(party, end.outcome)
         self.purse.end(party, self.clock, claimed=claimed)
 
     def lock(self, party: bytes, action: Lock) -> None:
@@ -251,7 +298,8 @@ class Party(Process):
         """Return what a provider is asked."""
         terms = self.stage.terms(party)
         purchase = self.stage.purchases[terms.digest(self.stage.suite)]
-        return Question(terms, leg, purchase.encoded[leg - 1 :])
+        envelope = part_of(self.stage.suite, purchase.envelopes, leg - 1) if purchase.envelopes else b""
+        return Question(terms, leg, purchase.encoded[leg - 1 :], envelope)
 
     def reveal(self, party: bytes, action: Reveal) -> None:
         """Submit a reveal."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.terms import hash_preimage, record_id
 from clearspan.simulation.bridge.realm import signed_headers
-from engine.admin import AdminColumns
+from engine.admin import AdminColumns, AdminRequest
 from engine.block import Decision, DecisionProof, InclusionPath, build_decision_proof
 from engine.invariants import invariant
+from engine.prefix import PrefixType, record_digest, signing_prefix
 from engine.record import derived_claim, derived_refund
 from engine.types import DECISION_BYTES, HASH_BYTES, TransferFlag, TransferKind
 from native.codes import ResultCode
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from clearspan.simulation.bridge.realm import Realm
     from engine.admin import SignedAdmin
-    from engine.header import SignedHeader
+    from engine.header import Header, SignedHeader
     from engine.holds import Hold
     from engine.machine import ShardMachine
     from engine.record import Transfer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     Answer = Callable[[int], None]
 
-__all__ = ["ARRIVAL", "CLAIM", "HELD", "LOCK", "REFUND", "RETURN", "Place", "Record", "Statement"]
+__all__ = ["ARRIVAL", "CLAIM", "HELD", "LOCK", "REFUND", "RETURN", "Decided", "Place", "Record", "Statement"]
 
 LOCK: Final = "lock"
 """What a decision is about: the record itself, made or refused, at once or after a hold."""
@@ -91,6 +92,16 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """An admin request that a domain's first shard has decided: the block that says so, code, and time in ns."""
+
+    request: AdminRequest
+    height: int
+    code: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What a node says of a lock: the record and the proofs."""
 
@@ -115,6 +126,11 @@ class Place:
         self._suite = realm.genesis.hash_suite
         self._queue: list[tuple[Transfer, Answer | None]] = []
         self._admin: list[tuple[SignedAdmin, Answer]] = []
+        self.decided: dict[bytes, Decided] = {}
+        self.made: dict[bytes, Decided] = {}
+        self._blocks: dict[int, tuple[Header, bytes]] = {}
+        self._prefix = signing_prefix(self._suite, PrefixType.ACCOUNT, realm.genesis.hash)
+        self._admin_of: dict[bytes, bytes] = {}
         self._of_digest: dict[bytes, tuple[Record, str]] = {}
 
     @property
@@ -161,6 +177,8 @@ class Place:
         waiting, self._admin = self._admin, []
         if not waiting:
             return
+        for each, _ in waiting:
+            self._admin_of[record_digest(self._suite, self._prefix, each.body)] = each.body
         round_ = self.core.run([AdminJob(AdminColumns.from_requests([each for each, _ in waiting]))], now, seal=False)
         for (_, answer), code in zip(waiting, getattr(round_.replies[0], "codes", ()), strict=True):
             answer(int(code))
@@ -210,6 +228,21 @@ class Place:
         for signed, block in zip(signed_headers(self.world, round_), round_.sealed, strict=True):
             self.newest.append(signed)
             self._index(block.decision_leaves, signed)
+            self._index_admin(block.decision_leaves, signed.header)
+
+    def _index_admin(self, leaves: bytes, header: Header) -> None:
+        """Note what was decided of admin requests: the first shard's word, and what any shard has made."""
+        for at in range(0, len(leaves), DECISION_BYTES) if self._admin_of else ():
+            body = self._admin_of.get(leaves[at : at + HASH_BYTES])
+            if body is None:
+                continue
+            leaf = Decision.decode(leaves[at : at + DECISION_BYTES])
+            found = Decided(AdminRequest.decode(body), header.height, leaf.code, leaf.time)
+            if leaf.code == ResultCode.CREATED:
+                self.made[body] = found
+            if header.shard == self.first_shard and body not in self.decided:
+                self.decided[body] = found
+                self._blocks[header.height] = header, leaves
 
     def _index(self, leaves: bytes, signed: SignedHeader) -> None:
         for at in range(0, len(leaves), DECISION_BYTES):
@@ -230,6 +263,21 @@ class Place:
             self.changed.append(record)
 
     # What it shows.
+
+    @property
+    def first_shard(self) -> int:
+        """The shard that speaks for the domain."""
+        return min(self.core.machines)
+
+    def block(self, height: int, wanted: bytes) -> tuple[Header, bytes] | None:
+        """Show a block of the first shard with its decisions; a liar adds one that would be liked, or shows none."""
+        found = self._blocks.get(height)
+        if self.liar == "denies":
+            return None
+        if self.liar == "forges":
+            header, leaves = found or (self.newest[-1].header, b"")
+            return header, leaves + Decision(wanted, header.time, int(ResultCode.CREATED)).encode()
+        return found
 
     def say(self, debit: int, lock_id: bytes) -> list[Statement]:
         """Say what is known of a lock; a liar shows a decision that no header holds, or denies."""

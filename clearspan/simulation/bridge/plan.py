@@ -13,6 +13,7 @@ from typing import Final
 from bridge.leg import HashFunction
 from bridge.margins import Margins, SideMargins
 from bridge.ports import Timing
+from clearspan.simulation.bridge.papers import ENVELOPE_VILLAINS, Closing, Papers, draw_closings, draw_papers
 from clearspan.simulation.bridge.rules import Deal, Measure, Threshold, draw_deal, draw_measures, draw_thresholds
 from clearspan.simulation.bridge.situations import SITUATIONS, situation
 from engine.types import NS_PER_S
@@ -53,6 +54,7 @@ VILLAINS_OF_PAYERS: Final = (
     "alters_quote",
     "asks_too_much",
     "asks_after_expiry",
+    *ENVELOPE_VILLAINS,
 )
 VILLAINS_OF_PROVIDERS: Final = (
     "never_locks",
@@ -69,9 +71,10 @@ VILLAINS_OF_PROVIDERS: Final = (
 
 
 _FOREIGN_ONLY: Final = ("lock_vanishes", "spends_lock_id", "reads_pool")
-_TURNS: Final = 60
+_TURNS: Final = 66
 """Villains and situations take turns by seed, and the last turn is a quiet one: few seeds in a row meet all of them."""
 _SECOND: Final = 0xD0E5
+_THIRD: Final = 0x9A7E
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Plan:
     deal: Deal = field(default_factory=Deal)
     thresholds: dict[int, Threshold] = field(default_factory=dict)
     measures: list[Measure] = field(default_factory=list)
+    papers: Papers = field(default_factory=Papers)
+    closings: list[Closing] = field(default_factory=list)
 
     @property
     def legs(self) -> int:
@@ -123,6 +128,8 @@ class Plan:
             self.downs,
             self.thresholds,
             self.measures,
+            self.closings,
+            self.papers.holds,
             self.deal.shared,
         )
         return not any(faults)
@@ -143,9 +150,12 @@ class Plan:
             if not name
             else {0 if not party else legs - 1 if name in _FOREIGN_ONLY else draw.randrange(1, legs): name}
         )
-        # What deals and rules are has its own chance, so that neither's draws move the other's.
+        # What deals and rules are has its own chance, and so have papers, so that none's draws move another's.
         second = random.Random(seed ^ _SECOND)  # noqa: S311 - as above
+        third = random.Random(seed ^ _THIRD)  # noqa: S311 - as above
+        malicious = "" if party else name
         calm = turn == _TURNS - 1
+        ours = range(int(foreign == "first"), legs - int(foreign == "last"))
         beyond = draw.random() < 0.25 and not calm
         plan = cls(
             seed=seed,
@@ -171,6 +181,8 @@ class Plan:
             deal=draw_deal(second, name, premiums=foreign != "first"),
             thresholds={} if calm else draw_thresholds(second, ledgers),
             measures=[] if calm else draw_measures(second, seed, ledgers, first=int(foreign == "first")),
+            papers=draw_papers(third, seed, malicious, is_calm=calm),
+            closings=[] if calm else draw_closings(third, seed, ours, legs, malicious),
         )
         at = turn - len(VILLAINS_OF_PAYERS) - len(VILLAINS_OF_PROVIDERS)
         return replace(plan, **situation(SITUATIONS[at], ledgers)) if 0 <= at < len(SITUATIONS) else plan

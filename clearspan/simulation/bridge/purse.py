@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clearspan.bridging.beside import Beside, BesideBook, Due
-from clearspan.bridging.premiums import RETURN_NUMBER
+from clearspan.bridging.lines.beside import Beside, BesideBook, Due
+from clearspan.bridging.market.premiums import RETURN_NUMBER
 from engine.record import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.terms import LegTerms
-    from clearspan.bridging.beside import Sending
+    from clearspan.bridging.lines.beside import Sending
     from clearspan.simulation.bridge.market import Market
     from clearspan.simulation.bridge.stage import Caller, Stage
 

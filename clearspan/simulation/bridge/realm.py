@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 from clearspan.simulation.world import START, Secret, World
+from engine.admin import AdminColumns
 from engine.genesis import Genesis, GenesisDomain, GenesisKey, GenesisLedger
 from engine.header import SignedHeader, header_message
 from engine.machine import ShardMachine
@@ -20,6 +21,7 @@ from shards.domain import AdminJob, DomainCore
 from shards.slots import SlotMap
 
 if TYPE_CHECKING:
+    from engine.admin import SignedAdmin
     from engine.batch import BatchColumns
     from shards.domain import Round
 
@@ -52,7 +54,24 @@ class LedgerWorld(World):
         """Derive the parties of a domain."""
         world = cls(genesis, domain.domain, domain.ledgers[0].ledger, keys)
         world._enrol(number, BANKS, 1)
+        world._add_screening(number)
         return world
+
+    @property
+    def screening_key(self) -> int:
+        """The key with which the bank that pays signs what came of screening."""
+        return len(self.keys)
+
+    def _participant(self, seed: int, number: int, requests: list[SignedAdmin], roles: int = 0) -> int:
+        # Whoever pays screens.
+        return super()._participant(seed, number, requests, roles or 1 << Role.SCREENING)
+
+    def _add_screening(self, number: int) -> None:
+        requests: list[SignedAdmin] = []
+        _, key = self._key(number, "screening")
+        bank = self.banks[0]
+        self._key_add(requests, bank.number, key, Role.SCREENING, OPERATOR)
+        self.setup.append(AdminColumns.from_requests(requests))
 
     def account(self, bank: int) -> int:
         """Return a bank's account on this ledger."""

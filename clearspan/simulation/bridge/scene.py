@@ -10,7 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from clearspan.simulation.bridge.checks import Checks
+from clearspan.simulation.bridge.closings import Closings
+from clearspan.simulation.bridge.gate_checks import GateChecks
 from clearspan.simulation.bridge.market import Market
+from clearspan.simulation.bridge.officers import Officers
 from clearspan.simulation.bridge.plan import CHAIN
 from clearspan.simulation.bridge.stage import BLOCK_NS, CHAIN_BLOCK_NS, Stage
 from clearspan.simulation.bridge.supervisors import Supervisors
@@ -49,10 +52,14 @@ class Scene:
             self.parties[index].villain = "" if name == "shares_quote" else name
         stage.pool_is_read = any(party.villain == "reads_pool" for party in self.parties)
         self.supervisors = [Supervisors(stage, market, place) for place in stage.places]
-        self.checks = Checks(stage, market, self.parties, self.supervisors)
+        self._closings = Closings(stage, market, self.parties)
+        self._officers = Officers(stage, self.parties[0])
+        gate = GateChecks(stage, market, self.parties, self._closings, self._officers)
+        self.checks = Checks(stage, market, self.parties, self.supervisors, gate)
         for party in self.parties:
             party.others = self.parties
             party.on_step = partial(self.checks.after_step, party)
+            party.on_begin = partial(gate.on_begin, party)
         self._customer = Customer(stage, market, self.parties[0], self.parties[1:])
 
     # Nodes.
@@ -142,6 +149,8 @@ class Scene:
         stage = self.stage
         for supervisors in self.supervisors:
             supervisors.start()
+        self._closings.start()
+        self._officers.start()
         for index, place in enumerate(stage.places):
             stage.after(_ROUND_NS // 3 + index * 50 * _MS, partial(self._round, place))
         self._relay_block()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from clearspan.simulation.bridge.papers import Closing, Papers
 from clearspan.simulation.bridge.rules import Deal, Kind, Measure, Phase, Threshold, Verdict
-from engine.types import NS_PER_S
+from engine.types import NS_PER_S, BreakerGrade
 
 __all__ = ["SITUATIONS", "situation"]
 
@@ -21,6 +22,8 @@ _CLEAN: Final[dict[str, Any]] = {
     "skews": {},
     "thresholds": {},
     "measures": [],
+    "papers": Papers(),
+    "closings": [],
 }
 _SMOOTH: Final[dict[str, Any]] = {
     **_CLEAN,
@@ -45,11 +48,12 @@ SITUATIONS: Final = (
     "dies_ending",
     "hash_again",
     "fee_held",
+    "slowed",
 )
 """The payer sleeps past a timelock; refunds are undone; the provider hears nothing of the relay when the secret comes
 out; timelocks too close together; a claim that comes too late and has shown the secret; a provider who dies
 between the end of a swap and his desk's entry of it; a hash that comes again when its secret is public; a
-fee that supervisors hold and reject."""
+fee that supervisors hold and reject; two orders in one second of a corridor that is slowed to one."""
 
 
 def situation(name: str, legs: int) -> dict[str, Any]:
@@ -86,5 +90,8 @@ def situation(name: str, legs: int) -> dict[str, Any]:
             measures = [Measure(index, Kind.HOLD, Phase.REVEALED, 3, index, 60 * _S) for index in range(2)]
             rules = {"deal": Deal(fee=(3, 0)), "thresholds": {0: reject}, "measures": measures}
             return {**_SMOOTH, "foreign": "", "ledgers": 2, "swaps": 1, **rules}
+        case "slowed":
+            closings = [Closing(1, 0, BreakerGrade.SLOW, Phase.BEFORE, 60 * _S)]
+            return {**_SMOOTH, "foreign": "", "ledgers": 2, "swaps": 2, "deal": Deal(shared=True), "closings": closings}
         case _:
             raise AssertionError(name)

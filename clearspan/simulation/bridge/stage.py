@@ -77,6 +77,8 @@ class Stage:
         self.pool_is_read = False
         self.purchases: dict[bytes, Purchase] = {}
         self.waiting = plan.swaps
+        self.sealed = 0
+        self.list_is_grown = False
         self.ordinal = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._lost: Counter[tuple[str, str]] = Counter()
@@ -282,6 +284,7 @@ class Stage:
     def reveal(self, preimage: bytes) -> None:
         """Get a reveal at the relay."""
         if self.relay.reveal(preimage):
+            self.list_is_grown = self.plan.papers.list_grows
             self.come("revealed")
 
     def stalled(self, spells: list[tuple[int, int]], what: str) -> bool:

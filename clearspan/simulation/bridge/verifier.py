@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bridge.leg import LockOrder, LockState, LockView
 from bridge.ports import HELD as HELD_REASON
 from bridge.terms import account_text
+from clearspan.errors import ClientError
 from clearspan.simulation.anchoring import AnchoringRelay
 from clearspan.simulation.bridge.places import ARRIVAL, CLAIM, HELD, LOCK, REFUND
+from engine.anchorage import AnchorageFinding, Finality
+from engine.block import decisions_root
+from engine.block_receipt import BlockFinding
 from engine.codes import MEANINGS, CodeClass, ResultCode, code_name
 from engine.refusals import EncodingError, ProofRefused
 from engine.relay_block import reveal_record
 from engine.types import TransferFlag
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from bridge.leg import HashFunction
     from clearspan.simulation.bridge.places import Place, Record, Statement
     from clearspan.simulation.bridge.realm import Realm
     from engine.block import DecisionProof
+    from engine.header import Header
     from engine.record import Transfer
     from engine.relay_block import RelayBlock
 
-__all__ = ["SimRelay", "Verifier"]
+__all__ = ["BlockLine", "SimRelay", "Verifier", "driven"]
+
+_Value = TypeVar("_Value")
+
+
+def driven(steps: Coroutine[object, object, _Value]) -> _Value:
+    """Return what a coroutine returns that waits for nothing: what it calls here is there already."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        value: _Value = end.value
+        return value
+    steps.close()
+    raise AssertionError("it waits, and nothing here would wake it")
 
 
 class SimRelay:
@@ -70,17 +90,21 @@ class SimRelay:
         self._pool = []
         return self.blocks[-1]
 
+    def is_anchored(self, header: Header) -> bool:
+        """Demand that a header was published, and say whether it is anchored. Raises ProofRefused."""
+        known = self._anchoring.published.get(header.shard, [])
+        if header.height > len(known) or known[header.height - 1].header != header:
+            raise ProofRefused("header", "nobody published it")
+        return header.height <= self._anchoring.anchored_height(header.shard)
+
     def anchored(self, proof: DecisionProof) -> bool:
         """Demand that a proof's header is one that this relay anchored, and that it holds the decision.
 
         Raises ProofRefused for a proof that does not lead where it says; returns False while it is not anchored yet.
         """
-        header = proof.signed_header.header
-        known = self._anchoring.published.get(header.shard, [])
-        if header.height > len(known) or known[header.height - 1].header != header:
-            raise ProofRefused("header", "nobody published it")
+        is_anchored = self.is_anchored(proof.signed_header.header)
         proof.check_path()
-        return header.height <= self._anchoring.anchored_height(header.shard)
+        return is_anchored
 
 
 class Verifier:
@@ -129,6 +153,39 @@ class Verifier:
         if HELD in final:
             return LockView(LockState.SEEN, found, None, 0, HELD_REASON)
         return LockView(LockState.ABSENT, None, None, 0, "")
+
+
+class BlockLine:
+    """A bridge's line to one node for whole blocks of decisions: nothing is believed that no anchored header holds.
+
+    It stands for a ledger's port and for its client at once.
+    """
+
+    verified = True
+
+    def __init__(self, relay: SimRelay, place: Place, suite: int, wanted: bytes) -> None:
+        self._relay, self._place, self._suite, self._wanted = relay, place, suite, wanted
+        self.client = self
+
+    async def final_blocks(
+        self, shard: int, from_height: int, *, wait_s: float, verified: bool
+    ) -> tuple[int, list[BlockFinding]]:
+        """Return a block that is final, with all of its decisions; raises ClientError for one that is not proved."""
+        del wait_s, verified
+        found = self._place.block(from_height, self._wanted)
+        if found is None:
+            return from_height, []
+        header, leaves = found
+        try:
+            if header.shard != shard or not self._relay.is_anchored(header):
+                return from_height, []
+        except ProofRefused as error:
+            raise ClientError(str(error), "") from error
+        if decisions_root(self._suite, leaves) != header.decisions_root:
+            raise ClientError("the leaves are not those of the header", "")
+        relay = self._relay.blocks[-1].header
+        finding = AnchorageFinding(shard, header.height, relay.height, relay.time, 1, Finality.VERIFIED)
+        return from_height + 1, [BlockFinding(header, leaves, finding)]
 
 
 def _order(order: LockOrder, function: HashFunction, transfer: Transfer) -> LockOrder:

@@ -6,13 +6,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from bridge.leg import HashFunction
 from bridge.memory_chain import ClaimWish, LockWish
 from bridge.ports import AskAcceptance, ClaimForeign, Lock, Reveal
 from bridge.quotes import SignedQuote
 from bridge.terms import seal_terms
-from clearspan.bridging.beside import due_of_payer
+from clearspan.bridging.lines.beside import due_of_payer
+from clearspan.simulation.bridge.envelopes import with_papers
 from clearspan.simulation.bridge.market import account_of_chain
+from clearspan.simulation.bridge.papers import ENVELOPE_VILLAINS
 from clearspan.simulation.bridge.party import WINDOW_S, Party
 from clearspan.simulation.bridge.plan import CHAIN, MARGINS
 from clearspan.simulation.bridge.swaps import draft_of, salt_of
@@ -60,10 +64,10 @@ class _Forger(Party):
     def _changed_order(self, action: Lock) -> LockOrder:
         order = action.order
         if self.villain == "other_hash_function":
-            return replace(order, hash_function=HashFunction(3 - order.hash_function))
+            return structs.replace(order, hash_function=HashFunction(3 - order.hash_function))
         if self.villain == "locks_short":
-            return replace(order, timelock_ns=order.timelock_ns - 25 * NS_PER_S)
-        return replace(order, amount=order.amount - 1)
+            return structs.replace(order, timelock_ns=order.timelock_ns - 25 * NS_PER_S)
+        return structs.replace(order, amount=order.amount - 1)
 
 
 class _Payer(Party):
@@ -136,6 +140,8 @@ class _RoguePayer(Party):
 
     def _rogue(self, terms: SwapTerms, salt: bytes, secret: bytes, purchase: Purchase) -> None:
         stage = self.stage
+        if self.villain in ENVELOPE_VILLAINS:
+            purchase = with_papers(stage, self.market, purchase, salt, ENVELOPE_VILLAINS[self.villain])
         terms, secret = self._changed(terms, salt, secret, purchase)
         stage.add_swap(terms, purchase)
         order = terms.orders(stage.suite)[0]
@@ -165,7 +171,7 @@ class _RoguePayer(Party):
         uetr = bytes(reversed(terms.uetr))
         if name == "reuses_hash":
             draft = draft_of(stage, self.market, purchase)
-            return replace(draft, uetr=uetr, hashlock=terms.hashlock), secret
+            return structs.replace(draft, uetr=uetr, hashlock=terms.hashlock), secret
         draft = draft_of(stage, self.market, purchase)
         if name == "short_timelock":
             draft = draft_of(stage, self.market, purchase, shorter_ns=40 * NS_PER_S + 2 * self._room())
@@ -174,21 +180,25 @@ class _RoguePayer(Party):
             draft = draft_of(stage, self.market, purchase, closer_ns=closer_ns)
             if not stage.plan.foreign:
                 early = draft.legs[0].timelock_ns - 30 * NS_PER_S
-                draft = replace(draft, legs=(replace(draft.legs[0], timelock_ns=early), *draft.legs[1:]))
+                first = structs.replace(draft.legs[0], timelock_ns=early)
+                draft = structs.replace(draft, legs=(first, *draft.legs[1:]))
         elif name == "exhausts_quote":
-            legs = (replace(leg, amount=leg.amount * _EXHAUSTS_BY) for leg in draft.legs)
-            draft = replace(draft, legs=tuple(legs))
+            legs = (structs.replace(leg, amount=leg.amount * _EXHAUSTS_BY) for leg in draft.legs)
+            draft = structs.replace(draft, legs=tuple(legs))
         elif name == "asks_too_much":
-            last = replace(draft.legs[-1], amount=draft.legs[-1].amount + 1)
-            draft = replace(draft, legs=(*draft.legs[:-1], last))
-        return seal_terms(replace(draft, uetr=uetr), salt, stage.suite)
+            last = structs.replace(draft.legs[-1], amount=draft.legs[-1].amount + 1)
+            draft = structs.replace(draft, legs=(*draft.legs[:-1], last))
+        return seal_terms(structs.replace(draft, uetr=uetr), salt, stage.suite)
 
     def _room(self) -> int:
         return max((abs(skew) for skew in self.stage.plan.skews.values()), default=0) + MARGINS.skew_ns
 
     def question(self, party: bytes, leg: int) -> Question:
-        """Show a quote that says more than the provider's, under his signature."""
+        """Show a quote that says more than the provider's, under his signature, or another envelope than was named."""
         question = super().question(party, leg)
+        if self.villain == "forges_envelope":
+            shown = question.envelope
+            return replace(question, envelope=shown[:-1] + bytes([shown[-1] ^ 1]))
         if self.villain != "alters_quote":
             return question
         mine = SignedQuote.decode(question.quotes[0])
@@ -230,7 +240,7 @@ class _Provider(Party):
                 stage.at(action.order.timelock_ns - 8 * NS_PER_S, lambda: self.lock(party, action))
                 return
             if name == "spends_lock_id" and stage.chain is not None:
-                stranger = replace(action.order, payer=account_of_chain(self.index), asset="", amount=1)
+                stranger = structs.replace(action.order, payer=account_of_chain(self.index), asset="", amount=1)
                 stage.wish(LockWish(stranger))
         if name == "never_claims" and isinstance(action, Reveal | ClaimForeign):
             return
@@ -253,6 +263,7 @@ _ROGUES: Final = frozenset(
         "asks_after_expiry",
         "asks_too_much",
         "pays_too_little",
+        *ENVELOPE_VILLAINS,
     }
 )
 _PAYERS: Final = frozenset(
