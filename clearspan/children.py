@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from clearspan.errors import ClearspanError
+from clearspan.errors import ClearspanError, PortInUse
 from clearspan.network import NodeAddress
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ __all__ = ["ChildFailed", "Children"]
 
 _READY_S: Final = 60.0
 _STOP_S: Final = 20.0
+_PORT_S: Final = 10.0
+_PORT_PAUSE_S: Final = 0.5
+_TAIL_BYTES: Final = 4_096
 _LINE_BYTES_MAX: Final = 1 << 16
 
 
@@ -104,11 +107,22 @@ class Children:
         return code
 
     def restart(self, number: int) -> NodeAddress:
-        """Start one again. Raises ChildFailed."""
+        """Start one again. Raises ChildFailed.
+
+        While it was away the system may have lent its port to somebody's connection, which ends soon.
+        """
         if self.is_running(number):
             self.kill(number, signal.SIGTERM)
-        self.start([number])
-        return self.address(number)
+        deadline = time.monotonic() + _PORT_S
+        while True:
+            try:
+                self.start([number])
+            except ChildFailed as failure:
+                if not _port_was_taken(failure) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PORT_PAUSE_S)
+            else:
+                return self.address(number)
 
     def stop(self) -> None:
         """End all: asked first, and killed where that takes too long. Safe to call twice."""
@@ -151,6 +165,15 @@ class Children:
                 line += read
         found = json.loads(line)
         return NodeAddress(found["host"], found["port"], found["metrics_port"], found["pid"])
+
+
+def _port_was_taken(failure: ChildFailed) -> bool:
+    """Say whether the last that a child's log tells is that its address is in use."""
+    if failure.node_exit_code != PortInUse.exit_code:
+        return False
+    with contextlib.suppress(OSError):
+        return b"is in use" in failure.log.read_bytes()[-_TAIL_BYTES:]
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "NodeConfig",
     "NodeSection",
     "RelaySection",
+    "ServiceSection",
     "ShardsSection",
     "TlsSection",
     "flags",
@@ -53,6 +54,18 @@ class NodeSection(Section, frozen=True):
     port: Annotated[Port, Meta(description="port of the service; 0 lets the system choose")] = 7400
     block_keys: Annotated[str, Meta(description="key file or ring that signs block headers")] = "keys/block.key"
     passphrase_file: Annotated[str, Meta(description="file of the passphrase of the block keys")] = "keys/passphrase"  # noqa: S105 - a path
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least level that is logged")
+    ] = "info"
+
+
+class ServiceSection(Section, frozen=True, kw_only=True):
+    """What a process with a service says of itself whatever it does: its network, name, address and log."""
+
+    genesis: Annotated[str, Meta(min_length=1, description="file of the genesis document")]
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]{0,62}$", description="name of the process in logs")]
+    host: Annotated[Address, Meta(description="address to listen at; loopback unless told")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="port of the service; 0 lets the system choose")]
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="least level that is logged")
     ] = "info"
@@ -135,9 +148,9 @@ class ShardsSection(Section, frozen=True):
     ] = 64 << 20
     round_bytes_max: Annotated[int, Meta(ge=1 << 16, le=1 << 28, description="bytes of batches of one round")] = 8 << 20
     rounds_in_flight_max: Annotated[int, Meta(ge=1, le=16, description="rounds applied and not yet durable")] = 2
-    seal_interval_ms: Annotated[int, Meta(ge=10, le=600_000, description="time between two seals while work comes")] = (
-        100
-    )
+    seal_interval_ms: Annotated[
+        int, Meta(ge=10, le=600_000, description="least time between two seals while work comes")
+    ] = 100
     seal_interval_idle_ms: Annotated[
         int, Meta(ge=10, le=600_000, description="time between two seals while nothing comes")
     ] = 2_000

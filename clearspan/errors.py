@@ -107,9 +107,9 @@ class KeyFileError(ClearspanError):
 class KeyFileExposed(KeyFileError):  # noqa: N818 - named as what it is
     """The file may be read by others than its owner, so it is not opened."""
 
-    def __init__(self, path: str, mode: int) -> None:
-        """Name the file and its permission bits."""
-        super().__init__(path, f"mode {mode:04o} lets others read it", f"run chmod 600 {path}, and replace the key")
+    def __init__(self, path: str, mode: int, remedy: str = "replace the key") -> None:
+        """Name the file, its permission bits, and what is to be done about what others may have read."""
+        super().__init__(path, f"mode {mode:04o} lets others read it", f"run chmod 600 {path}, and {remedy}")
         self.mode = mode
 
 

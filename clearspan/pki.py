@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -38,6 +39,7 @@ __all__ = [
     "identity_of",
     "issue_certificate",
     "load_certificate",
+    "names_of",
     "server_credentials",
     "spki_digest",
 ]
@@ -48,6 +50,8 @@ CERTIFICATE_DAYS: Final = 30
 _BACKDATED: Final = timedelta(minutes=5)
 _NETWORK = re.compile(r"[a-z0-9-]{1,32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+# What a subject may call a person by.
+_PERSON: Final = (("uid", NameOID.USER_ID), ("serial", NameOID.SERIAL_NUMBER), ("cn", NameOID.COMMON_NAME))
 _PEM_BYTES_MAX: Final = 1 << 20
 
 
@@ -239,6 +243,19 @@ def identity_of(certificate: x509.Certificate) -> Identity:
         reason = f"{len(own)} role URIs where one is demanded"
         raise IdentityInvalid(reason)
     return Identity.parse(own[0])
+
+
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return what the subject calls who holds the certificate: user id, serial number and common name, as far as given.
+
+    In a form that is the same for the same words, as ``kind=value``. Renewed certificates of one person share them.
+    """
+    found = []
+    for kind, oid in _PERSON:
+        for each in certificate.subject.get_attributes_for_oid(oid):
+            words = unicodedata.normalize("NFKC", str(each.value)).casefold().split()
+            found.append(f"{kind}={' '.join(words)}")
+    return tuple(found)
 
 
 def _configuration(pem: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:

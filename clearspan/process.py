@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -20,10 +21,22 @@ if TYPE_CHECKING:
 
     from clearspan.network import NodeAddress
 
-__all__ = ["configure_log", "end_with_parent", "note_address", "stop_signals"]
+__all__ = ["calm_collector", "configure_log", "end_with_parent", "note_address", "stop_signals"]
 
 _PR_SET_PDEATHSIG: Final = 1
+# So many objects more than before, some tens of megabytes, until cycles are looked for among them.
+_COLLECT_AFTER: Final = 300_000
 _log = structlog.get_logger("clearspan.process")
+
+
+def calm_collector() -> None:
+    """Have cycles looked for seldom, and not among what lives as long as the process.
+
+    A load makes many objects and no cycles: by its own measure the collector would go through all of them all the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 def note_address(path: Path, address: NodeAddress) -> None:

@@ -14,12 +14,13 @@ import click
 
 from clearspan.cli.options import OUT_FILE, as_option, json_option, ledger_option, network_option, timeout_option
 from clearspan.cli.output import Output
-from clearspan.cli.supervising import keys_option
+from clearspan.cli.supervising import signing_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from clearspan.cli.supervising import Signing
     from clearspan.supervision import Supervision
     from engine.admin import AdminRequest
     from engine.rules import Rule
@@ -38,11 +39,7 @@ def command() -> None:
 
 def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        json_option,
-        network_option,
-        timeout_option,
-        as_option("operator"),
-        keys_option,
+        signing_options,
         click.option("--reason", type=click.IntRange(1, 65_535), required=True, help="Free number that is recorded."),
         click.option("--out", type=OUT_FILE, help="Of a corridor: file that carries it to further bridges."),
         ledger_option(),
@@ -105,21 +102,14 @@ def _change(
     ledger_name: str,
     reason: int,
     out: Path | None,
-    key_files: tuple[Path, ...],
-    passphrase_file: Path | None,
-    speaker: str,
-    timeout_s: float,
-    network_path: Path | None,
-    as_json: bool,
+    signing: Signing,
 ) -> int:
     """Sign and send one change; exit code 1 when the ledger refuses it, 3 when a bridge was not told of it."""
-    from clearspan.bridging.rule_files import breaker_file
+    from clearspan.bridging.rules.files import breaker_file
     from clearspan.cli.corridor_breakers import corridor_number, final_height, next_height, tell_bridges
-    from clearspan.cli.session import Session
-    from clearspan.cli.supervising import supervision_of
     from engine.types import BreakerSubject
 
-    session = Session.open(network_path, timeout_s)
+    session = signing.session()
     domain, _ = session.ledger(ledger_name)
     number = (
         session.ledger(subject)[1].ledger
@@ -130,21 +120,19 @@ def _change(
     )
 
     async def work() -> tuple[bytes, list[dict[str, Any]]]:
-        async with session.connect(domain.domain, speaker) as client:
-            desk = session.desk(client, domain.domain)
-            found = supervision_of(session, desk, domain.domain, key_files, passphrase_file)
+        async with signing.supervision(session, domain.domain) as (client, found):
             height = await next_height(client, domain.domain) if kind == "corridor" else 0
             body = (await send(found, int(BreakerSubject[kind.upper()]), number, reason)).encode()
             if kind != "corridor":
                 return b"", []
             height = await final_height(session, client, domain.domain, height, body)
-            told = await tell_bridges(session, domain, height, body, speaker)
+            told = await tell_bridges(session, domain, height, body, signing.speaker)
             return breaker_file(domain.domain, height, body), told
 
     carried, told = asyncio.run(work())
     if out is not None:
         out.write_bytes(carried)
-    output = Output(as_json=as_json)
+    output = signing.output()
     document = {"domain": domain.name, "kind": kind, "subject": f"{number:x}", "reason": reason, **said}
     output.document(document if kind != "corridor" else {**document, "bridges": told})
     output.line(f"{kind} {subject} on {domain.name}: {said['grade']}")

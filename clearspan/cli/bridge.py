@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from clearspan.bridging.config import BRIDGE
+from clearspan.bridging.settings.config import BRIDGE
 from clearspan.cli.alarms import acknowledge, alarm_document, attention_lines, breaker_document
 from clearspan.cli.bridge_new import new
 from clearspan.cli.cases import command as cases
@@ -53,8 +53,10 @@ command.add_command(acknowledge)
 def run(config: Path | None, parent_pid: int | None, check: bool, die_at: str, **overrides: Any) -> None:
     """Run one bridge until SIGTERM or SIGINT.
 
-    When it is ready it prints one JSON line: ready, host, port, metrics_port, pid, name. Every key of bridge.toml is
-    also a flag, which wins over the file. Events go to standard error as JSON lines.
+    When it has read the relay to where it stands, or after relay.catch_up_ms, it prints one JSON line: ready, host,
+    port, metrics_port, pid, name, relay_behind (blocks still to be read, -1: nobody has told). Until they are read it
+    drives what runs and begins nothing. Every key of bridge.toml is also a flag, which wins over the file. Events go to
+    standard error as JSON lines.
     """
     from clearspan.bridging.process import run_bridge
 
@@ -74,7 +76,7 @@ def run(config: Path | None, parent_pid: int | None, check: bool, die_at: str, *
 @json_option
 def status(participant: int | None, timeout_s: float, network_path: Path | None, as_json: bool) -> int:
     """Ask bridges how they stand; exit code 3 when one does not answer."""
-    from clearspan.bridging.directory import BRIDGES_FILE, BridgeDirectory
+    from clearspan.bridging.settings.directory import BRIDGES_FILE, BridgeDirectory
     from clearspan.cli.session import Session
 
     session = Session.open(network_path, timeout_s)
@@ -83,6 +85,7 @@ def status(participant: int | None, timeout_s: float, network_path: Path | None,
     output = Output(as_json=as_json)
     answers = asyncio.run(_ask_all(session, directory, [each.participant for each in chosen]))
     rows: list[tuple[object, ...]] = []
+    notes: list[str] = []
     documents: list[dict[str, Any]] = []
     missing = 0
     for entry, answer in zip(chosen, answers, strict=True):
@@ -96,8 +99,11 @@ def status(participant: int | None, timeout_s: float, network_path: Path | None,
         ended = f"{answer.claimed} claimed, {answer.refunded} refunded, {answer.refused} refused"
         said = f"{answer.alarms_open} open" if answer.alarms_open else ""
         rows.append((answer.participant, what, answer.running, ended, answer.relay_height, answer.following, said))
+        notes += _unreached(answer)
     output.document({"bridges": documents})
     output.table(("participant>", "side", "running>", "ended", "relay height>", "follows", "alarm"), rows)
+    for line in notes:
+        output.line(line)
     for answer in answers:
         if not isinstance(answer, str):
             for line in attention_lines(answer):
@@ -106,6 +112,21 @@ def status(participant: int | None, timeout_s: float, network_path: Path | None,
     if chains:
         output.table(("participant>", "chain", "height>", "age s>", "final>", "coin>", "out>", "fault"), chains)
     return 3 if missing or not chosen else 0
+
+
+def _unreached(answer: bridge_pb2.BridgeStatus) -> list[str]:
+    """Return a line for whatever a bridge lacks to begin swaps: the relay up to where it stood, a domain's node."""
+    who, lines = f"bridge {answer.participant}", []
+    if not answer.HasField("relay_behind"):
+        lines.append(f"{who}: no validator has told how far the relay is; nothing new begins")
+    elif answer.relay_behind:
+        lines.append(f"{who} reads the relay: {answer.relay_behind} blocks to go; nothing new begins until then")
+    lines += [
+        f"{who}: the node of domain {each.domain} does not answer{': ' + each.fault if each.fault else ''}"
+        for each in answer.nodes
+        if not each.reached
+    ]
+    return lines
 
 
 async def _ask_all(session: Session, directory: Any, participants: list[int]) -> list[bridge_pb2.BridgeStatus | str]:
@@ -135,6 +156,7 @@ def _document(answer: bridge_pb2.BridgeStatus) -> dict[str, Any]:
         "refused": answer.refused,
         "relay_height": answer.relay_height,
         "relay_time": str(answer.relay_time),
+        "relay_behind": answer.relay_behind if answer.HasField("relay_behind") else None,
         "following": answer.following,
         "nodes": [
             {"domain": each.domain, "reached": each.reached, "fault": each.fault, "waiting": each.waiting}

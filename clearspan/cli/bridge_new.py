@@ -17,7 +17,7 @@ from clearspan.cli.output import Output, money
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clearspan.bridging.offers import OfferedAccount, OfferedPair
+    from clearspan.bridging.settings.offers import OfferedAccount, OfferedPair
     from clearspan.cli.session import Session
 
 __all__ = ["new"]
@@ -46,8 +46,8 @@ def new(
 
     Its accounts are those that `clearspan account open` has opened from this folder. Made again it keeps its journal.
     """
-    from clearspan.bridging.folder import found_bridge
-    from clearspan.bridging.offers import Offers
+    from clearspan.bridging.settings.offers import Offers
+    from clearspan.bridging.staging.folder import found_bridge
     from clearspan.cli.session import Session
     from clearspan.iso20022.accounts import format_account
 
@@ -78,7 +78,7 @@ def new(
 
 def _accounts(session: Session, participant: int, inventory: dict[int, int]) -> tuple[OfferedAccount, ...]:
     """Return the participant's first account on each ledger, as the folder knows them. Raises ConfigError for none."""
-    from clearspan.bridging.offers import OfferedAccount
+    from clearspan.bridging.settings.offers import OfferedAccount
     from clearspan.errors import ConfigError
 
     found = []
@@ -102,7 +102,7 @@ def _accounts(session: Session, participant: int, inventory: dict[int, int]) -> 
 def _pair(session: Session, text: str) -> OfferedPair:
     from bridge.desk_book import Tier
     from bridge.rates import Rate
-    from clearspan.bridging.offers import OfferedPair
+    from clearspan.bridging.settings.offers import OfferedPair
     from clearspan.errors import ConfigError
 
     match = _PAIR.fullmatch(text)

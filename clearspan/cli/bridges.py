@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clearspan.bridging.directory import BRIDGES_FILE, BridgeDirectory
-from clearspan.bridging.folder import bridge_tls_name
+from clearspan.bridging.settings.directory import BRIDGES_FILE, BridgeDirectory
+from clearspan.bridging.staging.folder import bridge_tls_name
 from clearspan.client.bridge import BridgeClient
 from clearspan.errors import ConfigError
 from clearspan.pki import TlsFiles

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.evm.adapter import EvmLeg
     from bridge.evm.deploy import Deployment
     from bridge.evm.transaction import Signer
-    from clearspan.bridging.chain_config import ChainSection, LoadedChains
+    from clearspan.bridging.chains.config import ChainSection, LoadedChains
 
 __all__ = ["command"]
 
@@ -48,7 +48,7 @@ def command() -> None:
 @json_option
 def make_key(out: Path, passphrase_file: Path, as_json: bool) -> int:
     """Make a key for a chain (secp256k1) and show its address. One key is for one bridge on one chain alone."""
-    from clearspan.bridging.chain_key import ChainKey
+    from clearspan.bridging.chains.key import ChainKey
     from clearspan.errors import ConfigError
     from clearspan.keys import read_passphrase
 
@@ -69,7 +69,7 @@ def make_key(out: Path, passphrase_file: Path, as_json: bool) -> int:
 @json_option
 def address(path: Path, as_json: bool) -> int:
     """Show the address that a key file says it is of; its passphrase is not asked for."""
-    from clearspan.bridging.chain_key import ChainKey
+    from clearspan.bridging.chains.key import ChainKey
 
     found = ChainKey.address_in(path)
     output = Output(as_json=as_json)
@@ -92,8 +92,8 @@ def deploy(
 
     The contract has no owner and no parameters: the same bytes stand on every chain, and every bridge compares them.
     """
-    from clearspan.bridging.chain_config import demand_endpoint
-    from clearspan.bridging.chain_key import ChainKey
+    from clearspan.bridging.chains.config import demand_endpoint
+    from clearspan.bridging.chains.key import ChainKey
     from clearspan.keys import read_passphrase
 
     demand_endpoint("--endpoint", endpoint, plain_http=plain_http)
@@ -123,7 +123,7 @@ def check(path: Path, as_json: bool) -> int:
 
     Exit code 3 when one does not answer as it should.
     """
-    from clearspan.bridging.chain_config import read_chains
+    from clearspan.bridging.chains.config import read_chains
 
     loaded = read_chains(path)
     documents = asyncio.run(_check_all(loaded))
@@ -181,7 +181,7 @@ def approve(path: Path, name: str, token: str, amount: int, as_json: bool) -> in
 
     Stop the bridge first: two processes that use one key take each other's places.
     """
-    from clearspan.bridging.chain_config import read_chains
+    from clearspan.bridging.chains.config import read_chains
     from clearspan.errors import ConfigError
 
     loaded = read_chains(path)
@@ -208,8 +208,8 @@ async def _approve(leg: EvmLeg, token: str, amount: int) -> str:
 def _leg(section: ChainSection, loaded: LoadedChains) -> EvmLeg:
     """Return the adapter of a chain for a moment; nothing that is out is taken up."""
     from bridge.evm.adapter import EvmLeg
-    from clearspan.bridging.chain_key import ChainKey
-    from clearspan.bridging.evm_line import evm_settings
+    from clearspan.bridging.chains.evm_line import evm_settings
+    from clearspan.bridging.chains.key import ChainKey
     from clearspan.keys import read_passphrase
 
     key = ChainKey.load(loaded.resolve(section.key), read_passphrase(loaded.resolve(section.passphrase_file)))

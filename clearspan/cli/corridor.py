@@ -118,7 +118,7 @@ def template(
 
     For a development network: edit hours, limits and fees, and put your measured margins in, before you propose it.
     """
-    from clearspan.bridging.stage import corridor_between
+    from clearspan.bridging.staging.banks import corridor_between
     from clearspan.cli.session import Session
 
     session = Session.open(network_path)
@@ -193,7 +193,7 @@ def list_corridors(speaker: str, network_path: Path | None, as_json: bool) -> in
 @json_option
 def fetch(*, from_height: int, speaker: str, timeout_s: float, network_path: Path | None, as_json: bool) -> int:
     """Read the relay's blocks, each checked, and keep the corridors that they announce, for bridges founded later."""
-    from clearspan.bridging.folder import put_corridors
+    from clearspan.bridging.staging.folder import put_corridors
     from clearspan.cli.session import Session
 
     session = Session.open(network_path, timeout_s)
@@ -210,7 +210,7 @@ def fetch(*, from_height: int, speaker: str, timeout_s: float, network_path: Pat
 
 async def _announced(session: Session, speaker: str, from_height: int) -> tuple[int, Sequence[Corridor]]:
     """Read from the first validator that answers and whose blocks hold. Raises Unreachable where none does."""
-    from clearspan.bridging.announced import announced
+    from clearspan.bridging.market.announced import announced
     from clearspan.cli.governance import find_validators
     from clearspan.client.relay import RelayClient
     from clearspan.errors import Refused, Unreachable

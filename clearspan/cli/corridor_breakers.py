@@ -20,8 +20,8 @@ SHARD_BITS = 8
 
 def corridor_number(session: Session, text: str) -> int:
     """Return the number of a corridor by its id of 32 digits, or by its pair, such as CNY-HKD. Raises ConfigError."""
-    from clearspan.bridging.corridors import read_folder
-    from clearspan.bridging.folder import CORRIDORS_FOLDER
+    from clearspan.bridging.market.corridors import read_folder
+    from clearspan.bridging.staging.folder import CORRIDORS_FOLDER
     from clearspan.errors import ConfigError
 
     if len(text) == _ID_DIGITS and "-" not in text:
@@ -72,7 +72,7 @@ async def tell_bridges(
     session: Session, domain: GenesisDomain, height: int, body: bytes, speaker: str
 ) -> list[dict[str, Any]]:
     """Hand a breaker that a domain decided on to every bridge of the folder; return what each said."""
-    from clearspan.bridging.directory import BRIDGES_FILE, BridgeDirectory
+    from clearspan.bridging.settings.directory import BRIDGES_FILE, BridgeDirectory
 
     directory = BridgeDirectory(session.network.path / BRIDGES_FILE)
     certificate = session.certificate(domain.domain, speaker).certificate.stem

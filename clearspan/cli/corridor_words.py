@@ -99,8 +99,8 @@ def known_corridors(session: Session, height: int | None) -> list[KnownCorridor]
 
     Where the height is not known, the newest version of each, as neither.
     """
-    from clearspan.bridging.corridors import read_folder
-    from clearspan.bridging.folder import CORRIDORS_FOLDER
+    from clearspan.bridging.market.corridors import read_folder
+    from clearspan.bridging.staging.folder import CORRIDORS_FOLDER
 
     versions: dict[bytes, list[KnownCorridor]] = {}
     for record, document in read_folder(session.network.path / CORRIDORS_FOLDER):

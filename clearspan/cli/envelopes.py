@@ -172,7 +172,7 @@ def unseal(
     Exit code 4 where the salt is shown and the secret was not for these terms.
     """
     from bridge.disclosure import decode_disclosure, open_disclosure
-    from clearspan.bridging.stage import SUPERVISOR_SECRET
+    from clearspan.bridging.staging.banks import SUPERVISOR_SECRET
     from clearspan.cli.session import Session
     from clearspan.pki import identity_of, load_certificate
 

@@ -25,13 +25,14 @@ from clearspan.cli.options import (
     timeout_option,
 )
 from clearspan.cli.output import Output, money
-from clearspan.cli.supervising import keys_option
+from clearspan.cli.supervising import signing_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from clearspan.cli.session import Session
+    from clearspan.cli.supervising import Signing
     from engine.genesis import GenesisDomain, GenesisLedger
     from engine.holds import Hold
 
@@ -111,11 +112,7 @@ def _document(hold: Hold, ledger: GenesisLedger) -> dict[str, Any]:
 
 def _decision(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        json_option,
-        network_option,
-        timeout_option,
-        as_option("operator"),
-        keys_option,
+        signing_options,
         click.option("--out", type=OUT_FILE, help="Sign as --as alone and write it here; another supervisor approves."),
         click.option("--reason", type=click.IntRange(0, 65_535), default=0, help="Free number that is recorded."),
         ledger_option(),
@@ -148,25 +145,15 @@ def _decide(
     ledger_name: str,
     reason: int,
     out: Path | None,
-    key_files: tuple[Path, ...],
-    passphrase_file: Path | None,
-    speaker: str,
-    timeout_s: float,
-    network_path: Path | None,
-    as_json: bool,
+    signing: Signing,
 ) -> int:
     """Sign and send one decision; exit code 1 when the ledger refuses it."""
-    from clearspan.cli.session import Session
-
-    session = Session.open(network_path, timeout_s)
+    session, output = signing.session(), signing.output()
     domain, ledger = session.ledger(ledger_name)
+    about = account, transfer, ledger.ledger, reason
     if out is not None:
-        about = account, transfer, ledger.ledger, reason
-        return _write(what, session, domain, speaker, about, out, Output(as_json=as_json))
-    asyncio.run(
-        _send(what, session, domain, speaker, (key_files, passphrase_file), (account, transfer, ledger.ledger, reason))
-    )
-    output = Output(as_json=as_json)
+        return _write(what, session, domain, signing.speaker, about, out, output)
+    asyncio.run(_send(what, session, domain, signing, about))
     output.document({"transfer": f"{transfer:032x}", "ledger": ledger.currency, "decision": what})
     output.line(f"{what} of {transfer:032x} is decided")
     return 0
@@ -198,20 +185,13 @@ def _write(  # noqa: PLR0917 - what, for whom, who signs, about what, where to
     return 0
 
 
-async def _send(  # noqa: PLR0917 - what, for whom, who speaks, who signs, about what
-    what: str,
-    session: Session,
-    domain: GenesisDomain,
-    speaker: str,
-    keys: tuple[tuple[Path, ...], Path | None],
-    about: tuple[int, int, int, int],
+async def _send(
+    what: str, session: Session, domain: GenesisDomain, signing: Signing, about: tuple[int, int, int, int]
 ) -> None:
-    from clearspan.cli.supervising import supervision_of
     from clearspan.errors import ConfigError
 
     account, transfer, ledger, reason = about
-    async with session.connect(domain.domain, speaker) as client:
-        found = supervision_of(session, session.desk(client, domain.domain), domain.domain, *keys)
+    async with signing.supervision(session, domain.domain) as (_, found):
         if what == "reject":
             await found.reject(account, transfer, ledger=ledger, reason=reason)
             return

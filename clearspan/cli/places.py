@@ -88,8 +88,8 @@ def _place(asset: ForeignAsset) -> Place:
 
 
 def _assets(session: Session) -> Iterator[ForeignAsset]:
-    from clearspan.bridging.corridors import read_folder
-    from clearspan.bridging.folder import CORRIDORS_FOLDER
+    from clearspan.bridging.market.corridors import read_folder
+    from clearspan.bridging.staging.folder import CORRIDORS_FOLDER
 
     for _, document in read_folder(session.network.path / CORRIDORS_FOLDER):
         if document.asset is not None:

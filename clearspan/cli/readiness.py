@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from clearspan.network import NodeAddress
 
-__all__ = ["announcer", "say_checked"]
+__all__ = ["Announce", "announcer", "say_checked"]
 
 
-def announcer(**who: str | int) -> Callable[[NodeAddress], None]:
-    """Return what tells that a process listens at an address; ``who`` names it: ``domain``, or ``name``."""
+class Announce(Protocol):
+    """Tells that a process listens at an address, and in numbers what else is to be known of it."""
 
-    def announce(address: NodeAddress) -> None:
+    def __call__(self, address: NodeAddress, **stands: int) -> None:
+        """Tell it."""
+        ...
+
+
+def announcer(**who: str | int) -> Announce:
+    """Return what tells that a process is ready; ``who`` names it: ``domain``, or ``name``."""
+
+    def announce(address: NodeAddress, **stands: int) -> None:
         line = {
             "ready": True,
             "host": address.host,
@@ -29,6 +35,7 @@ def announcer(**who: str | int) -> Callable[[NodeAddress], None]:
             "metrics_port": address.metrics_port,
             "pid": address.pid,
             **who,
+            **stands,
         }
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()

@@ -6,17 +6,21 @@ An operator sees the view of his own node; a supervisor's look is written into t
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clearspan.cli.options import IN_FILE
+from clearspan.cli.options import IN_FILE, as_option, json_option, network_option, timeout_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from clearspan.administration import AdminDesk, RingKey
+    from clearspan.cli.output import Output
     from clearspan.cli.session import Session
     from clearspan.client import AsyncClient
     from clearspan.keys import KeyRing
@@ -24,9 +28,54 @@ if TYPE_CHECKING:
     from engine.holds import Hold
     from engine.rules import Rule
 
-__all__ = ["keys_option", "read_rules", "supervision_of", "supervisor_keys"]
+__all__ = ["Signing", "keys_option", "read_rules", "signing_options", "supervision_of", "supervisor_keys"]
 
 _LOOK_REASON = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What the options of a command say whose request supervisors and operators sign."""
+
+    key_files: tuple[Path, ...]
+    passphrase_file: Path | None
+    speaker: str
+    timeout_s: float
+    network_path: Path | None
+    as_json: bool
+
+    def session(self) -> Session:
+        """Open the network's folder. Raises ConfigError."""
+        from clearspan.cli.session import Session
+
+        return Session.open(self.network_path, self.timeout_s)
+
+    def output(self) -> Output:
+        """Return where the answer goes."""
+        from clearspan.cli.output import Output
+
+        return Output(as_json=self.as_json)
+
+    @asynccontextmanager
+    async def supervision(self, session: Session, domain: int) -> AsyncIterator[tuple[AsyncClient, Supervision]]:
+        """Speak to a domain's node, with the keys that sign for the domain. Raises ClientError, ConfigError."""
+        async with session.connect(domain, self.speaker) as client:
+            desk = session.desk(client, domain)
+            yield client, supervision_of(session, desk, domain, self.key_files, self.passphrase_file)
+
+
+def signing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command whose request supervisors and operators sign; it gets them as ``signing``."""
+
+    @wraps(function)
+    def signed(**given: Any) -> Any:
+        signing = Signing(**{each.name: given.pop(each.name) for each in fields(Signing)})
+        return function(signing=signing, **given)
+
+    found: Callable[..., Any] = signed
+    for option in (json_option, network_option, timeout_option, as_option("operator"), keys_option):
+        found = option(found)
+    return found
 
 
 def keys_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
     from clearspan.client.asynchronous import AsyncClient
     from engine.block_receipt import BlockFinding
+    from engine.header import Header
 
-__all__ = ["DecisionWatch", "FinalDecision"]
+__all__ = ["BlocksRead", "DecisionWatch", "FinalDecision"]
 
 _WAIT_S: Final = 5.0
 _RETRY_S: Final = 0.2
@@ -46,6 +48,22 @@ class FinalDecision(NamedTuple):
     relay_time: int
 
 
+class BlocksRead(NamedTuple):
+    """Blocks of one shard that were read without a gap: height and time (ns) of the first, the times of the last.
+
+    ``relay_time`` is that of the relay block which the shard had consumed by its last one.
+    """
+
+    first_height: int
+    first_time: int
+    time: int
+    relay_time: int
+
+    def is_behind(self, timelock: int) -> bool:
+        """Say whether the shard can take no lock of this timelock any more (03, state rule d)."""
+        return self.time > timelock or self.relay_time >= timelock
+
+
 class DecisionWatch:
     """Follows the final blocks of one node; use it in `async with`, from one event loop.
 
@@ -65,10 +83,17 @@ class DecisionWatch:
         self._client, self._verified = client, verified
         self.heights: dict[int, int] = dict(from_heights or {})
         """By shard the height that is due."""
+        self._read: dict[int, BlocksRead | None] = {}
+        # Height and time behind the block that was read last, of each shard; and both of all of them, as one object for
+        # all that is expected between two blocks.
+        self._behind: dict[int, tuple[int, int | None]] = {}
+        self._stand: dict[int, tuple[int, int | None]] | None = None
+        self.heard_at = 0.0
+        """When the node answered last, by the monotonic clock (s); a node that is there answers every few seconds."""
         self.fault: VerificationFailed | None = None
         """What did not hold; nothing of that node is believed after it."""
         self._tell = tell
-        self._expected: set[bytes] = set()
+        self._expected: dict[bytes, Mapping[int, tuple[int, int | None]]] = {}
         self._waiting: dict[bytes, asyncio.Future[FinalDecision]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         # The decisions of the newest blocks, by digest and by block, so that a late question is answered at once.
@@ -92,6 +117,9 @@ class DecisionWatch:
         for shard in network.domain.shard_ids():
             if not self.heights.get(shard):
                 self.heights[shard], _ = await self._client.final_blocks(shard, 0, wait_s=0, verified=self._verified)
+            self.heard_at = time.monotonic()
+            self._read.setdefault(shard, None)
+            self._stand = None
             self._tasks.append(asyncio.create_task(self._follow(shard), name=f"decisions-{shard}"))
 
     async def stop(self) -> None:
@@ -107,8 +135,9 @@ class DecisionWatch:
 
         look_back: they may stand in a block that was taken a moment ago, so the newest are searched too.
         """
-        fresh = list(digests)
-        self._expected.update(fresh)
+        fresh, expected, stand = list(digests), self._expected, self._standing()
+        for each in fresh:
+            expected.setdefault(each, stand)
         if look_back:
             self._hand_out([self._recent[each] for each in fresh if each in self._recent])
 
@@ -118,7 +147,8 @@ class DecisionWatch:
 
     def forget(self, digests: Iterable[bytes]) -> None:
         """Expect these no more."""
-        self._expected.difference_update(digests)
+        for each in digests:
+            self._expected.pop(each, None)
 
     async def final(self, digests: Iterable[bytes]) -> list[FinalDecision]:
         """Wait until all of these are final and return the payers' decisions, in order. Raises VerificationFailed."""
@@ -127,7 +157,7 @@ class DecisionWatch:
         loop = asyncio.get_running_loop()
         futures = []
         for each in digests:
-            self._expected.add(each)
+            self._expected.setdefault(each, self._standing())
             futures.append(self._waiting.setdefault(each, loop.create_future()))
         return [await future for future in futures]
 
@@ -137,8 +167,12 @@ class DecisionWatch:
                 following, blocks = await self._client.final_blocks(
                     shard, self.heights[shard], wait_s=_WAIT_S, verified=self._verified
                 )
+                self.heard_at = time.monotonic()
                 for block in blocks:
+                    # What is expected from now on, also by who hears of this block, is not looked for in it.
+                    self._behind[shard], self._stand = (block.header.height + 1, block.header.time), None
                     self._take(block)
+                    self._note_read(shard, block.header)
             except VerificationFailed as error:
                 self._fail(error)
                 return
@@ -150,6 +184,35 @@ class DecisionWatch:
                 await asyncio.sleep(_RETRY_S)
                 continue
             self.heights[shard] = following
+
+    def read_for(self, digest: bytes) -> dict[int, BlocksRead | None]:
+        """Return what was read of each shard since a decision was expected, nothing where it is not: it was not there.
+
+        Blocks that were read before it was expected do not count, although the newest of them were searched.
+        """
+        stand = self._expected.get(digest)
+        if stand is None:
+            return {}
+        found: dict[int, BlocksRead | None] = {}
+        for shard, read in self._read.items():
+            # Expected before this shard was followed at all, it was looked for in all that was read.
+            height, time_before = stand.get(shard, (0, None))
+            if read is not None and time_before is not None:
+                found[shard] = read._replace(first_height=height, first_time=time_before)
+            else:
+                found[shard] = read
+        return found
+
+    def _standing(self) -> Mapping[int, tuple[int, int | None]]:
+        """Return from which height each shard is looked through from now on, and the time of the block before it."""
+        if self._stand is None:
+            self._stand = {shard: self._behind.get(shard, (height, None)) for shard, height in self.heights.items()}
+        return self._stand
+
+    def _note_read(self, shard: int, header: Header) -> None:
+        before = self._read.get(shard)
+        first = (before.first_height, before.first_time) if before is not None else (header.height, header.time)
+        self._read[shard] = BlocksRead(*first, header.time, header.relay_time)
 
     def _take(self, block: BlockFinding) -> None:
         """Hand out the expected decisions of one block, and keep all of them for a while."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.rates import Rate
-from clearspan.bridging.folder import bridge_tls_name, put_corridors
-from clearspan.bridging.stage import Bank, Bridges, StagedMargins, corridor_between, register_banks
+from bridge.refusals import BridgeCode
+from clearspan.bridging.staging.banks import Bank, Bridges, StagedMargins, corridor_between, register_banks
+from clearspan.bridging.staging.folder import bridge_tls_name, put_corridors
 from clearspan.client import AsyncClient, RetryPolicy
 from clearspan.client.bridge import BridgeClient
 from clearspan.demo.swap_files import PaymentFile
@@ -205,23 +206,26 @@ async def _route(
 
 
 async def _run(client: BridgeClient, order: PaymentFile, route: bridge_pb2.FindRouteReply, *, lock_s: int = 0) -> bytes:
+    """Order a swap, again while the bridge still reads the relay since its start."""
     wanted = order.wanted
-    (answer,) = await client.run(
-        [
-            bridge_pb2.SwapOrder(
-                uetr=uuid.UUID(int=wanted.uetr).bytes,
-                debit_account=_wide(wanted.debit_account),
-                credit_account=_wide(wanted.credit_account),
-                amount=_wide(wanted.amount),
-                exact=bridge_pb2.EXACT_RECEIVE,
-                quotes=route.quotes,
-                lock_s=lock_s,
-            )
-        ]
+    swap_order = bridge_pb2.SwapOrder(
+        uetr=uuid.UUID(int=wanted.uetr).bytes,
+        debit_account=_wide(wanted.debit_account),
+        credit_account=_wide(wanted.credit_account),
+        amount=_wide(wanted.amount),
+        exact=bridge_pb2.EXACT_RECEIVE,
+        quotes=route.quotes,
+        lock_s=lock_s,
     )
-    if answer.refusal.code:
-        raise ClearspanError(f"{answer.refusal.name}: {answer.refusal.text}", answer.refusal.next_step)
-    return bytes(answer.swap_id)
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        (answer,) = await client.run([swap_order])
+        refusal = answer.refusal
+        if not refusal.code:
+            return bytes(answer.swap_id)
+        if refusal.code != BridgeCode.RELAY_NOT_READ or time.monotonic() > deadline:
+            raise ClearspanError(f"{refusal.name}: {refusal.text}", refusal.next_step)
+        await asyncio.sleep(_POLL_S)
 
 
 async def _ended(client: BridgeClient, swap_id: bytes) -> bridge_pb2.SwapView:

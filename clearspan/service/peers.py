@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 from cryptography import x509
 
-from clearspan.pki import identity_of, spki_digest
+from clearspan.pki import identity_of, names_of, spki_digest
 from clearspan.roles import Identity, IdentityInvalid
 from clearspan.status import refuse
 from native.codes import ResultCode
@@ -33,6 +33,15 @@ _CACHE_COUNT_MAX: Final = 4_096
 _CERTIFICATE_BYTES_MAX: Final = 64 << 10
 
 
+class _Holder(NamedTuple):
+    """What a certificate says of who holds it."""
+
+    identity: Identity
+    spki: bytes
+    expires_at: datetime
+    names: tuple[str, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Peer:
     """One certificate key and what it uses of its limits now."""
@@ -40,6 +49,8 @@ class Peer:
     identity: Identity
     spki: bytes
     expires_at: datetime
+    names: tuple[str, ...] = ()
+    """What the certificate's subject calls who holds it (``clearspan.pki.names_of``)."""
     rpcs: int = 0
     streams: int = 0
     batches: int = 0
@@ -57,7 +68,7 @@ class PeerTable:
     network: str
     access: AccessList
     limits: LimitsSection
-    _certificates: OrderedDict[bytes, tuple[Identity, bytes, datetime]] = field(default_factory=OrderedDict)
+    _certificates: OrderedDict[bytes, _Holder] = field(default_factory=OrderedDict)
     _peers: dict[bytes, Peer] = field(default_factory=dict)
 
     def authenticate(self, auth_context: Mapping[str, Iterable[bytes]], now: datetime | None = None) -> Peer:
@@ -65,7 +76,7 @@ class PeerTable:
 
         Without a certificate that names a role of this network: UNAUTHENTICATED. Not let in: PERMISSION_DENIED.
         """
-        identity, spki, expires_at = self._certificate(auth_context)
+        identity, spki, expires_at, names = self._certificate(auth_context)
         if identity.network != self.network:
             raise _unauthenticated("the certificate is of another network")
         if (now if now is not None else datetime.now(UTC)) >= expires_at:
@@ -73,9 +84,9 @@ class PeerTable:
         if not self.access.admits(spki):
             raise refuse(ResultCode.ROLE_REFUSED, "the certificate's key is not let in here")
         peer = self._peers.get(spki)
-        if peer is None or peer.identity != identity:
+        if peer is None or (peer.identity, peer.names) != (identity, names):
             # A key that comes with another role is another peer; calls in progress keep the object they began with.
-            peer = self._peers[spki] = Peer(identity, spki, expires_at)
+            peer = self._peers[spki] = Peer(identity, spki, expires_at, names)
         return peer
 
     def enter(self, peer: Peer, *, stream: bool) -> None:
@@ -112,7 +123,7 @@ class PeerTable:
     def _overloaded(self, message: str) -> Exception:
         return refuse(ResultCode.OVERLOADED, message, retry_after_ms=self.limits.retry_after_ms)
 
-    def _certificate(self, auth_context: Mapping[str, Iterable[bytes]]) -> tuple[Identity, bytes, datetime]:
+    def _certificate(self, auth_context: Mapping[str, Iterable[bytes]]) -> _Holder:
         pem = next(iter(auth_context.get("x509_pem_cert", ())), b"")
         if not pem or len(pem) > _CERTIFICATE_BYTES_MAX:
             raise _unauthenticated("no client certificate")
@@ -122,7 +133,12 @@ class PeerTable:
             return found
         try:
             certificate = x509.load_pem_x509_certificate(pem)
-            found = (identity_of(certificate), spki_digest(certificate), certificate.not_valid_after_utc)
+            found = _Holder(
+                identity_of(certificate),
+                spki_digest(certificate),
+                certificate.not_valid_after_utc,
+                names_of(certificate),
+            )
         except IdentityInvalid as error:
             raise _unauthenticated(f"the certificate names no role: {error.reason}") from error
         except ValueError as error:
