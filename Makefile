@@ -35,8 +35,9 @@ build: $(BUILT)  ## Set up the environment and build the kernels
 demo: $(BUILT)  ## Start a cluster of three domains, settle real input, kill a node, audit
 	@exec $(PY) -m clearspan demo $(DEMO)
 
-test: $(BUILT)  ## Run the tests (about 12 minutes on two cores, no root, no network)
-	$(PYTEST) -n 2 --dist worksteal $(PYTEST_ARGS) tests
+# Three workers for two cores: a test that waits for a timelock leaves its core to another.
+test: $(BUILT)  ## Run the tests (at most 10 minutes on two cores, no root, no network)
+	$(PYTEST) -n 3 --dist worksteal $(PYTEST_ARGS) tests
 
 check: $(BUILT)  ## Lint, types, import layers, tidy tests
 	$(PY) -m ruff check .

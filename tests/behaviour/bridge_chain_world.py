@@ -14,19 +14,19 @@ from bridge.foreign_asset import FOREIGN_LEDGER_FIRST, ForeignAccount, ForeignAs
 from bridge.leg import LegCode, LegRefused
 from bridge.memory_leg import ChainRules, MemoryChain, MemoryLeg
 from bridge.ports import Timing
-from clearspan.bridging.accepting import Accepting
-from clearspan.bridging.asking import Asking
-from clearspan.bridging.chains import Chains
-from clearspan.bridging.compliance import Compliance
-from clearspan.bridging.corridors import Corridors
-from clearspan.bridging.desk import ProviderDesk
-from clearspan.bridging.engine import BridgeEngine
-from clearspan.bridging.ledgers import LockAnswer
-from clearspan.bridging.offers import OfferedAccount, OfferedPair, Offers
-from clearspan.bridging.relay import FinalBlock
-from clearspan.bridging.routing import Order
-from clearspan.bridging.running import RunningBridge
-from clearspan.bridging.store import JournalStore
+from clearspan.bridging.chains.served import Chains
+from clearspan.bridging.journal.store import JournalStore
+from clearspan.bridging.lines.ledgers import LockAnswer
+from clearspan.bridging.lines.relay import FinalBlock
+from clearspan.bridging.market.corridors import Corridors
+from clearspan.bridging.market.desk import ProviderDesk
+from clearspan.bridging.market.order import Order
+from clearspan.bridging.rules.compliance import Compliance
+from clearspan.bridging.serving.running import RunningBridge
+from clearspan.bridging.settings.offers import OfferedAccount, OfferedPair, Offers
+from clearspan.bridging.swaps.accepting import Accepting
+from clearspan.bridging.swaps.asking import Asking
+from clearspan.bridging.swaps.engine import BridgeEngine
 from clearspan.client.decisions import FinalDecision
 from tests.behaviour.bridge_papers import CNY, FIRST, HKD, PAYER, THB, S, account, document
 from tests.behaviour.bridging_world import PAYEE, Keys, Line, Trusting, World

@@ -13,19 +13,20 @@ from bridge.desk_book import Tier
 from bridge.quotes import SignedQuote
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.terms import hash_preimage
-from clearspan.bridging.accepting import Accepting
-from clearspan.bridging.asking import Asking
-from clearspan.bridging.compliance import Compliance
-from clearspan.bridging.corridors import Corridors
-from clearspan.bridging.desk import ProviderDesk
-from clearspan.bridging.engine import BridgeEngine
-from clearspan.bridging.ledgers import LockAnswer
-from clearspan.bridging.offers import OfferedAccount, OfferedPair, Offers
-from clearspan.bridging.relay import FinalBlock
-from clearspan.bridging.routing import Order, Planner
-from clearspan.bridging.running import RunningBridge
-from clearspan.bridging.store import JournalStore
-from clearspan.client.decisions import FinalDecision
+from clearspan.bridging.journal.store import JournalStore
+from clearspan.bridging.lines.ledgers import LockAnswer
+from clearspan.bridging.lines.relay import FinalBlock
+from clearspan.bridging.market.corridors import Corridors
+from clearspan.bridging.market.desk import ProviderDesk
+from clearspan.bridging.market.order import Order
+from clearspan.bridging.market.routing import Planner
+from clearspan.bridging.rules.compliance import Compliance
+from clearspan.bridging.serving.running import RunningBridge
+from clearspan.bridging.settings.offers import OfferedAccount, OfferedPair, Offers
+from clearspan.bridging.swaps.accepting import Accepting
+from clearspan.bridging.swaps.asking import Asking
+from clearspan.bridging.swaps.engine import BridgeEngine
+from clearspan.client.decisions import BlocksRead, FinalDecision
 from clearspan.errors import Refused
 from engine.genesis import Genesis, GenesisDomain, GenesisKey, GenesisLedger
 from engine.prefix import PrefixType, record_digest, signing_prefix
@@ -109,6 +110,10 @@ class Line:
     def has_passed(self, digest, shard, height) -> bool:
         """What was decided before this process began is told by no block, where the world is forgetful."""
         return self.world.forgetful and any(each[1] == digest for each in self.world.decided[: self.since])
+
+    def read_for(self, digest) -> dict[int, BlocksRead]:
+        """Its blocks, all of which were told: as far as the world's clock."""
+        return {self.domain: BlocksRead(1, 0, self.world.now, self.world.now)}
 
     def forget(self, digests) -> None:
         self.expected.difference_update(digests)
@@ -253,6 +258,12 @@ class World:
     def move(self, transfer: Transfer, account_id: int, amount: int) -> None:
         key = transfer.ledger, account_id
         self.balances[key] = self.balances.get(key, 0) + amount
+
+    behind = 0
+    """Blocks of the relay that are still to be read."""
+
+    def demand_read(self) -> None:
+        """Find nothing missing: every engine here is told all blocks before it is asked for anything."""
 
     def reveal(self, preimages) -> None:
         self.reveals.extend(preimages)

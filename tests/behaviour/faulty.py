@@ -54,7 +54,7 @@ class FaultyStores(Stores):
 
     def keep_blocks(self, genesis, sealed, signer):
         self.before_blocks()
-        super().keep_blocks(genesis, sealed, signer)
+        return super().keep_blocks(genesis, sealed, signer)
 
     def room_bytes(self):
         return super().room_bytes() if self.room is None else self.room

@@ -8,10 +8,10 @@ from bridge.ports import Alarm as Raised
 from bridge.ports import AlarmKind, Outcome
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.screening import Screen
-from clearspan.bridging import alarms as module
-from clearspan.bridging.alarms import ALARM_ROWS, BESIDE, CASE, Alarms
-from clearspan.bridging.held import Screening
-from clearspan.bridging.people import PeopleCalls
+from clearspan.bridging.journal import alarms as module
+from clearspan.bridging.journal.alarms import ALARM_ROWS, BESIDE, CASE, Alarms
+from clearspan.bridging.rules.held import Screening
+from clearspan.bridging.serving.people import PeopleCalls
 from clearspan.v1 import bridge_pb2
 from engine.refusals import EncodingError
 from tests.behaviour.bridge_papers import NOW, PAYER, S

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from bridge.corridor_breakers import BreakerNotice
 from bridge.refusals import BridgeCode
-from clearspan.bridging.envelopes import demand_hop
+from clearspan.bridging.market.envelopes import demand_hop
 from engine.types import BreakerGrade
 from tests.behaviour.bridge_papers import CNY, FIRST, NOW, PAYER, S
 from tests.behaviour.bridging_world import play, refused

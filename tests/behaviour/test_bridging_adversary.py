@@ -10,12 +10,12 @@ from bridge.ports import Outcome, Timing
 from bridge.refusals import BridgeCode
 from bridge.watcher import Watcher
 from clearspan.bridging import process
-from clearspan.bridging.chain_opening import RelayPast
-from clearspan.bridging.chains import Chains
-from clearspan.bridging.corridors import Corridors
-from clearspan.bridging.offers import OfferedAccount, OfferedPair, Offers, render_offers
-from clearspan.bridging.relay import FinalBlock
-from clearspan.bridging.store import JOURNAL_FOLDER, JournalStore
+from clearspan.bridging.chains.opening import RelayPast
+from clearspan.bridging.chains.served import Chains
+from clearspan.bridging.journal.store import JOURNAL_FOLDER, JournalStore
+from clearspan.bridging.lines.relay import FinalBlock
+from clearspan.bridging.market.corridors import Corridors
+from clearspan.bridging.settings.offers import OfferedAccount, OfferedPair, Offers, render_offers
 from clearspan.v1 import bridge_pb2
 from engine.data_directory import DataDirectory
 from engine.record import Transfer
@@ -304,7 +304,7 @@ def test_others_leave_room_for_what_this_participant_pays(tmp_path) -> None:
         waiting = asyncio.create_task(world.accepting[FIRST].accept(asked, PAYER))
         await until(lambda: len(engine.book) == 2)
         draws = dict(world.desks[FIRST].desk.book.draws)
-        answers = [world.accepting[FIRST]._tried(each, PAYER) for each in asked]
+        answers = world.accepting[FIRST]._tried(asked, PAYER)
         assert [getattr(each, "code", None) for each in answers] == [None, None, *[BridgeCode.LIMITS_EXCEEDED] * 2]
         assert world.desks[FIRST].desk.book.draws == draws
         world.silent = False

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.desk import QuoteRequest
 from bridge.desk_book import check_invariants, encode_entry
@@ -80,8 +81,8 @@ def legs_changed(asked: bridge_pb2.Acceptance, index: int, **fields) -> bridge_p
     """Return the question for other terms, with the lock record that those ask for."""
     terms = SwapTerms.decode(asked.terms)
     legs = list(terms.legs)
-    legs[index] = replace(legs[index], **fields)
-    return for_terms(asked, replace(terms, legs=tuple(legs)))
+    legs[index] = structs.replace(legs[index], **fields)
+    return for_terms(asked, structs.replace(terms, legs=tuple(legs)))
 
 
 def for_terms(asked: bridge_pb2.Acceptance, terms: SwapTerms) -> bridge_pb2.Acceptance:
@@ -116,7 +117,7 @@ HOSTILE = {
     "terms cut off": (lambda a: changed(a, terms=a.terms[:-1]), TERMS),
     "terms with more behind": (lambda a: changed(a, terms=a.terms + b"\0"), TERMS),
     "terms without end": (lambda a: changed(a, terms=longest(a)), TERMS),
-    "another network": (lambda a: for_terms(a, replace(SwapTerms.decode(a.terms), network=b"n" * 32)), TERMS),
+    "another network": (lambda a: for_terms(a, structs.replace(SwapTerms.decode(a.terms), network=b"n" * 32)), TERMS),
     "the payer's leg": (lambda a: changed(a, leg=0), "not_your_swap"),
     "a leg that is none": (lambda a: changed(a, leg=2), "not_your_swap"),
     "a leg far away": (lambda a: changed(a, leg=2**32 - 1), "not_your_swap"),
@@ -150,9 +151,9 @@ HOSTILE = {
         lambda a: legs_changed(a, 1, timelock_ns=SwapTerms.decode(a.terms).legs[1].timelock_ns - S), "leg_order_unsafe"),
     "both ledgers the same": (lambda a: legs_changed(a, 1, ledger=CNY), TERMS),
     "another corridor's version": (
-        lambda a: for_terms(a, replace(SwapTerms.decode(a.terms), corridors=tuple(
+        lambda a: for_terms(a, structs.replace(SwapTerms.decode(a.terms), corridors=tuple(
             replace(each, version=9) for each in SwapTerms.decode(a.terms).corridors))), DIFFER),
-    "no corridor": (lambda a: for_terms(a, replace(SwapTerms.decode(a.terms), corridors=())), DIFFER),
+    "no corridor": (lambda a: for_terms(a, structs.replace(SwapTerms.decode(a.terms), corridors=())), DIFFER),
     "a quote too many behind": (lambda a: changed(a, onward_quotes=[a.quote]), DIFFER),
     "quotes without number behind": (lambda a: changed(a, onward_quotes=[a.quote] * 50), "quote_malformed"),
     "no quote behind": (lambda a: changed(a, onward_quotes=[b"x"]), "quote_malformed"),
@@ -202,7 +203,7 @@ def test_one_quote_is_not_drawn_twice_at_once(tmp_path) -> None:
         await world.engines[FIRST].committed()
         bridge = world.bridge()
         for number in range(4):
-            order = replace(world.order(5_000, uetr=bytes([number]) * 16), quotes=quotes)
+            order = structs.replace(world.order(5_000, uetr=bytes([number]) * 16), quotes=quotes)
             bridge.begin(order)
         await world.run()
         book, quote = world.desks[FIRST].desk.book, SignedQuote.decode(quotes[0]).quote
@@ -222,8 +223,8 @@ def test_a_hash_serves_one_swap_of_a_provider(tmp_path, function) -> None:
     async def body(world: World) -> None:
         asked = await captured(world)
         terms = SwapTerms.decode(asked.terms)
-        again = for_terms(asked, replace(terms, uetr=b"u" * 16))
-        other = for_terms(asked, replace(terms, uetr=b"v" * 16, hash_function=function))
+        again = for_terms(asked, structs.replace(terms, uetr=b"u" * 16))
+        other = for_terms(asked, structs.replace(terms, uetr=b"v" * 16, hash_function=function))
         (first,) = (await asyncio.gather(world.accepting[FIRST].accept([asked], PAYER), world.run()))[0]
         assert first.lock_record
         before = standing(world)

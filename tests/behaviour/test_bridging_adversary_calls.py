@@ -11,9 +11,9 @@ import grpc.aio
 import uvloop
 
 from bridge.ports import Outcome
-from clearspan.bridging.book import Moment
-from clearspan.bridging.service import BRIDGE_SERVICE, BridgeServer
-from clearspan.bridging.telling import Progress
+from clearspan.bridging.journal.book import Moment
+from clearspan.bridging.serving.service import BRIDGE_SERVICE, BridgeServer
+from clearspan.bridging.swaps.telling import Progress
 from clearspan.config import LimitsSection
 from clearspan.pki import channel_credentials, create_development_pki
 from clearspan.roles import BridgeRpc, Identity, PeerRole

@@ -12,8 +12,8 @@ from bridge.leg import ChainClock, LegUnavailable, LockState
 from bridge.ports import ClaimForeign
 from bridge.refusals import BridgeCode
 from bridge.terms import LegTerms
-from clearspan.bridging.chains import Chains
-from clearspan.bridging.reveal_history import RevealHistory
+from clearspan.bridging.chains.reveal_history import RevealHistory
+from clearspan.bridging.chains.served import Chains
 from clearspan.errors import Unreachable
 from native.codes import ResultCode
 from tests.behaviour.bridge_papers import CNY, NOW, PAYER, S, account

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from clearspan.bridging import peers as peers_module
-from clearspan.bridging.directory import BridgeDirectory, BridgeEntry, render_bridges
-from clearspan.bridging.ledgers import light_client_of, start_ledgers
-from clearspan.bridging.looking import LOOKS_AT_ONCE, Looking
-from clearspan.bridging.peers import Peers
-from clearspan.bridging.relay import FinalBlock, RelayPort, _Pace
+from clearspan.bridging.lines import peers as peers_module
+from clearspan.bridging.lines.ledgers import light_client_of, start_ledgers
+from clearspan.bridging.lines.peers import Peers
+from clearspan.bridging.lines.relay import FinalBlock, RelayPort, _Pace
+from clearspan.bridging.settings.directory import BridgeDirectory, BridgeEntry, render_bridges
+from clearspan.bridging.swaps.looking import LOOKS_AT_ONCE, Looking
 from clearspan.client import decisions
 from clearspan.client.decisions import DecisionWatch
 from clearspan.errors import Unreachable
@@ -64,6 +64,9 @@ class Validator:
     def __init__(self) -> None:
         self.offered: list[bytes] = []
         self.up = True
+
+    async def status(self):
+        raise LineLost("one", "tells nothing")
 
     async def blocks(self, height: int, **_):
         yield SimpleNamespace(block=bytes([height]) * 32, certificate=b"", statements=())
@@ -253,7 +256,7 @@ def test_a_node_that_hangs_is_not_all_that_is_looked_at() -> None:
             swap.party, swap.legs, swap.orders, swap.looked_at = party, [leg], [order], -(10**12)
             swap.domain = (1, 3, 2)[number // 20]
         legs = SimpleNamespace(ports=ports, domain_of=lambda swap, _: swap.domain)
-        looking = Looking(swaps, legs, None, None, lambda: 0)
+        looking = Looking(swaps, legs, None, None, now=lambda: 0, alarm=None)
         workers = [asyncio.create_task(looking.work()) for _ in range(LOOKS_AT_ONCE)]
         for swap in swaps.values():
             looking.look(swap, 0)
@@ -312,7 +315,7 @@ class Ledger:
     async def final_blocks(self, _, height: int, **__):
         place = SimpleNamespace(relay_height=height, relay_time=height)
         rows = [bytes([height]) * 32], [int(ResultCode.CREATED)], [height]
-        header = SimpleNamespace(shard=1, height=height)
+        header = SimpleNamespace(shard=1, height=height, time=height, relay_time=height)
         block = SimpleNamespace(leaves=1, header=header, anchorage=place, rows=lambda: rows)
         await asyncio.sleep(0)
         return height + 1, [block]

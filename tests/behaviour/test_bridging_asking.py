@@ -8,7 +8,7 @@ import pytest
 
 from bridge.ports import Outcome
 from bridge.refusals import BridgeCode
-from clearspan.bridging.asking import demand_lock_of
+from clearspan.bridging.swaps.asking import AcceptedLeg, demand_lock_of
 from tests.behaviour.bridge_papers import CNY, PAYER, account
 from tests.behaviour.test_bridging_rules import play, refused
 
@@ -84,5 +84,33 @@ def test_a_provider_answers_when_all_locks_of_a_call_are_on_their_way(tmp_path) 
         await acting.locking([late.party], 0.0)
         assert acting._locking == {}
         await world.engines[PAYER].committed()
+
+    play(tmp_path, body)
+
+
+def test_answers_of_one_call_count_each_for_its_own_swap(tmp_path) -> None:
+    """Of many answers one that is refused and one whose swap has ended keep nothing from the others."""
+
+    async def body(world) -> None:
+        bridge, engine = world.bridge(), world.engines[PAYER]
+        peers = engine._asking._peers
+        answered, held = peers.accept, []
+
+        async def accept(provider: int, asked):
+            answers = await answered(provider, asked)
+            held.extend(answers)
+            answers[1].lock_record = answers[0].lock_record
+            return answers
+
+        peers.accept = accept
+        swaps = [bridge.begin(world.order(3_000, uetr=bytes([number]) * 16)) for number in (1, 2, 3)]
+        await world.run()
+        assert len(held) == 3
+        assert [each.outcome for each in swaps] == [Outcome.SETTLED, None, Outcome.SETTLED]
+        assert swaps[1].legs[1].record == b""
+        ended = AcceptedLeg(swaps[0], 1, swaps[2].legs[1].record, b"premium")
+        kept = swaps[0].legs[1].record
+        engine.on_accepted([ended])
+        assert (swaps[0].legs[1].record, swaps[0].premiums) == (kept, {})
 
     play(tmp_path, body)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+from msgspec import structs
 from prometheus_client import generate_latest
 
 from bridge.foreign_asset import ForeignAccount
@@ -17,11 +17,11 @@ from bridge.ports import Lock, Look, Outcome
 from bridge.rates import Rate
 from bridge.refusals import BridgeCode, SwapTooShort
 from bridge.terms import LegTerms, SwapTerms, account_text, seal_terms
-from clearspan.bridging.accepting import _demand_plain
-from clearspan.bridging.chain_opening import demand_served
-from clearspan.bridging.chains import Chains
-from clearspan.bridging.metrics import BridgeMetrics
-from clearspan.bridging.views import stored_swap, swap_view
+from clearspan.bridging.chains.opening import demand_served
+from clearspan.bridging.chains.served import Chains
+from clearspan.bridging.journal.views import stored_swap, swap_view
+from clearspan.bridging.serving.metrics import BridgeMetrics
+from clearspan.bridging.swaps.accepting import _demand_plain
 from clearspan.errors import ConfigError
 from clearspan.v1 import bridge_pb2
 from tests.behaviour.bridge_chain_world import CHAIN, FINALITY, NAMES, STRANGER, asset, corridors, play
@@ -183,7 +183,7 @@ def test_a_strangers_lock_under_our_id_is_not_taken_for_ours(tmp_path) -> None:
 
     async def body(world) -> None:
         begun = world.bridge().begin(world.order(foreign_first=True))
-        world.chain.submit(LockWish(replace(begun.orders[0], payer=STRANGER, amount=1)))
+        world.chain.submit(LockWish(structs.replace(begun.orders[0], payer=STRANGER, amount=1)))
         await world.play()
         settled(world, foreign_first=True)
 
@@ -264,9 +264,9 @@ def test_what_a_chain_cannot_do_is_refused(tmp_path) -> None:
     async def body(world) -> None:
         order = world.order(foreign_first=False, hash_function=HashFunction.SM3)
         refused(BridgeCode.HASH_FUNCTION_UNSUPPORTED, world.bridge().begin, order)
-        order = replace(world.order(foreign_first=False), chain_account="")
+        order = structs.replace(world.order(foreign_first=False), chain_account="")
         refused(BridgeCode.TERMS_MALFORMED, world.bridge().begin, order)
-        order = replace(world.order(foreign_first=False), debit_account=0)
+        order = structs.replace(world.order(foreign_first=False), debit_account=0)
         refused(BridgeCode.TERMS_MALFORMED, world.bridge().begin, order)
         untouched(world)
 
@@ -358,8 +358,8 @@ def sealed_terms(world, *, foreign_first: bool, **changes):
     sealed = world.bridge().planner.seal(order, world.now)
     legs = list(sealed.terms.legs)
     for at, fields in changes.pop("legs", {}).items():
-        legs[at] = replace(legs[at], **fields)
-    terms, secret = seal_terms(replace(sealed.terms, legs=tuple(legs), **changes), sealed.salt, 1)
+        legs[at] = structs.replace(legs[at], **fields)
+    terms, secret = seal_terms(structs.replace(sealed.terms, legs=tuple(legs), **changes), sealed.salt, 1)
     return terms, secret, order.quotes[0]
 
 
@@ -475,7 +475,7 @@ def test_a_swap_with_a_chain_and_three_legs_is_refused() -> None:
     terms = SwapTerms(bytes(16), bytes(32), (away, home), HashFunction.SHA256, bytes(32), NOW)
     made = quote(rate=Rate.of(1, 1))
     _demand_plain(terms, 1, made)
-    longer = replace(terms, legs=(away, home, replace(home, ledger=HKD)))
+    longer = structs.replace(terms, legs=(away, home, structs.replace(home, ledger=HKD)))
     refused(BridgeCode.LEG_ORDER_UNSAFE, _demand_plain, longer, 1, made)
 
 

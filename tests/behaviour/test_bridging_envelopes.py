@@ -6,11 +6,11 @@ Every company here is made up for these tests.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from msgspec import structs
 
 from bridge.corridor import SupervisorKey
 from bridge.ports import Outcome
@@ -41,9 +41,9 @@ from bridge.travel_rule import (
     recipients_of,
     seal,
 )
-from clearspan.bridging.book import NoteKind
-from clearspan.bridging.compliance import Clearance, Screening
-from clearspan.bridging.envelopes import papers_of
+from clearspan.bridging.journal.book import NoteKind
+from clearspan.bridging.market.envelopes import papers_of
+from clearspan.bridging.rules.compliance import Clearance, Screening
 from engine.types import ZERO_HASH
 from tests.behaviour.bridge_papers import CNY, HKD, PAYER, SECOND, THB, document
 from tests.behaviour.bridging_world import PAYEE, World, play, refused
@@ -365,10 +365,10 @@ def test_parties_from_outside_are_checked() -> None:
         with pytest.raises(BridgeRefused) as caught:
             decode_parties(data)
         assert caught.value.code is code
-    assert replace(order_like(), parties=PARTIES).papers(1) == PARTIES.digest(1)
+    assert structs.replace(order_like(), parties=PARTIES).papers(1) == PARTIES.digest(1)
 
 
 def order_like():
-    from clearspan.bridging.routing import Order  # noqa: PLC0415 - named where it is used once
+    from clearspan.bridging.market.order import Order  # noqa: PLC0415 - named where it is used once
 
     return Order(bytes(16), 1, 2, 3, False, ())

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from clearspan.bridging.ledgers import LedgerPort
-from clearspan.bridging.relay import RelayPort
+from clearspan.bridging.lines.ledgers import LedgerPort
+from clearspan.bridging.lines.relay import RelayPort
 from clearspan.relay_link.errors import LineLost
 
 
@@ -71,6 +71,39 @@ def test_a_validator_that_hangs_delays_no_reveal_to_the_others() -> None:
         # What came meanwhile goes out together.
         await until(lambda: len(hung.calls) == 2)
         assert hung.calls[1] == [secret(number) for number in range(1, 5)]
+        await port.stop()
+
+    asyncio.run(body())
+
+
+def test_after_many_reveals_those_that_come_next_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: one message for many, none held up where there are few. Method: a pause that ends with the loop's turn."""
+    pauses: list[float] = []
+    ended = asyncio.Event()
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        if not seconds:
+            return await sleep(0)
+        pauses.append(seconds)
+        await ended.wait()
+
+    async def body() -> None:
+        monkeypatch.setattr(asyncio, "sleep", pause)
+        sound = Validator("sound")
+        port = relay_port(sound)
+        port.reveal({secret(number): 100 for number in range(10)})
+        await until(lambda: pauses)
+        assert len(sound.offered) == 10
+        for number in range(10, 120):
+            port.reveal({secret(number): 100})
+            await until(lambda number=number: secret(number) in port._owed["sound"])
+        assert len(sound.calls) == 1
+        ended.set()
+        await until(lambda: len(sound.calls) == 2)
+        assert len(sound.calls[1]) == 110
+        await until(lambda: len(pauses) == 2)
+        assert pauses == [pytest.approx(0.01), pytest.approx(0.075)]
         await port.stop()
 
     asyncio.run(body())

@@ -9,12 +9,12 @@ import pytest
 from bridge.desk_book import Tier
 from bridge.ports import Entry, EntryKind
 from bridge.rates import Rate
-from clearspan.bridging.book import LegPart, LegRecord, OpenSwap, SwapBook
-from clearspan.bridging.config import BRIDGE
-from clearspan.bridging.corridors import Corridors, corridor_file, read_folder
-from clearspan.bridging.directory import BridgeDirectory, BridgeEntry, BridgeKey, render_bridges
-from clearspan.bridging.offers import OfferedAccount, OfferedPair, Offers, read_offers, render_offers
-from clearspan.bridging.store import JournalStore, Names, Note, Written
+from clearspan.bridging.journal.book import LegPart, LegRecord, OpenSwap, SwapBook
+from clearspan.bridging.journal.store import JournalStore, Names, Note, Written
+from clearspan.bridging.market.corridors import Corridors, corridor_file, read_folder
+from clearspan.bridging.settings.config import BRIDGE
+from clearspan.bridging.settings.directory import BridgeDirectory, BridgeEntry, BridgeKey, render_bridges
+from clearspan.bridging.settings.offers import OfferedAccount, OfferedPair, Offers, read_offers, render_offers
 from clearspan.errors import ConfigError
 from engine.governance import Corridor
 from engine.prefix import record_digest
@@ -37,7 +37,7 @@ def finished(number: int) -> Entry:
 
 
 def written(number: int) -> Written:
-    names = Names(party(number), b"s" * 28 + number.to_bytes(4, "big"), number.to_bytes(16, "big"), party(number)[::-1])
+    names = Names(party(number), number.to_bytes(16, "big"), party(number)[::-1])
     return Written([begun(number)], [Note(party(number), 1, 1, b"note")], [names], [b"desk%d" % number], number)
 
 

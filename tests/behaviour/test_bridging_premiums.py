@@ -6,13 +6,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from bridge.desk import QuoteRequest
 from bridge.fees import FeeRule
 from bridge.ports import Outcome
 from bridge.quotes import SignedQuote
 from bridge.refusals import BridgeCode
-from clearspan.bridging.beside import Due, beside_id, premium_in
+from clearspan.bridging.lines.beside import Due, beside_id, premium_in
 from clearspan.v1 import bridge_pb2
 from engine.record import Transfer
 from engine.types import TransferKind
@@ -26,7 +27,7 @@ VOLATILE = 900_000_000
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch) -> None:
     """A provider waits for a premium only a moment before he answers that it is not final."""
-    monkeypatch.setattr("clearspan.bridging.accepting._PREMIUM_WAIT_S", 0.01)
+    monkeypatch.setattr("clearspan.bridging.swaps.accepting._PREMIUM_WAIT_S", 0.01)
 
 
 def corridors(hops: int, **changes):
@@ -42,7 +43,7 @@ def order_of(world: World, amount: int, hops: int = 1):
     """An order over firm quotes with room for it."""
     wanted = QuoteRequest(PAYER, 60_000, False, 58)
     signed = [world.desks[each].quote(wanted, *pair, world.now) for each, pair in tuple(PAIRS.items())[:hops]]
-    return replace(world.order(amount, hops=hops), quotes=tuple(each.encode() for each in signed))
+    return structs.replace(world.order(amount, hops=hops), quotes=tuple(each.encode() for each in signed))
 
 
 async def go(world: World, seconds: int = 18) -> None:
@@ -142,11 +143,11 @@ def test_quotes_that_are_asked_for_have_room_for_fees_and_premiums(tmp_path, hop
         known = tuple(SimpleNamespace(participant=each, provides=True) for each in tuple(PAIRS)[:hops])
         bridge = world.bridge()
         bridge.planner._peers = SimpleNamespace(quotes=quotes, directory=SimpleNamespace(entries=known))
-        order = replace(world.order(20_011, hops=hops), quotes=(), is_target=is_target, lock_s=58)
+        order = structs.replace(world.order(20_011, hops=hops), quotes=(), is_target=is_target, lock_s=58)
         find = bridge.planner.find
         plan, signed = await find(order, CNY, LEDGERS[hops], hops_max=3, providers=(), now=world.now)
         assert len(signed) == hops and (plan.received if is_target else plan.sent) == 20_011
-        swap = bridge.begin(replace(order, quotes=signed))
+        swap = bridge.begin(structs.replace(order, quotes=signed))
         await go(world)
         assert swap.outcome is Outcome.SETTLED
         assert (world.balances[LEDGERS[hops], account(PAYEE, LEDGERS[hops])]) == plan.received
@@ -234,7 +235,7 @@ def test_a_premium_pays_for_one_swap(tmp_path) -> None:
         await go(world)
         assert first.outcome is Outcome.SETTLED and len(premiums(world)) == 1
         second = world.engines[PAYER].book  # the same terms but for their instant
-        terms = replace(first.terms, created_at=first.terms.created_at + 1, hashlock=b"h" * 32)
+        terms = structs.replace(first.terms, created_at=first.terms.created_at + 1, hashlock=b"h" * 32)
         accepting = world.accepting[FIRST]
         leg = terms.lock_record(0, 1, key_id=7, now_ns=world.now, window_s=60, swap=terms.digest(1))
         asked = bridge_pb2.Acceptance(
@@ -470,7 +471,7 @@ def test_a_premium_onward_counts_within_the_quote(tmp_path) -> None:
 
 def test_what_is_watched_for_is_bounded_and_forgotten(tmp_path, monkeypatch) -> None:
     """A payer who shows one premium after another fills no memory: the oldest goes, with its digest at the node's line."""
-    monkeypatch.setattr("clearspan.bridging.premiums._WATCHED_MAX", 3)
+    monkeypatch.setattr("clearspan.bridging.market.premiums._WATCHED_MAX", 3)
 
     async def body(world) -> None:
         order = order_of(world, 10_000)
@@ -509,8 +510,8 @@ def test_nothing_is_returned_that_was_not_paid_to_this_provider(tmp_path) -> Non
         )  # fmt: skip
         found = engine.premiums.paid(terms, 1, good.encode(), payer)
         assert found is not None and (found.owed, found.final_at) == (5, 0)
-        foreign = replace(paid, credit_account=f"{account(12, CNY):032x}")
-        elsewhere = replace(terms, legs=(foreign, terms.legs[1]))
+        foreign = structs.replace(paid, credit_account=f"{account(12, CNY):032x}")
+        elsewhere = structs.replace(terms, legs=(foreign, terms.legs[1]))
         for shown, data in (
             (elsewhere, replace(good, credit_account=account(12, CNY)).encode()),
             (terms, replace(good, id=1).encode()),

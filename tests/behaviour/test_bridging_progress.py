@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from bridge.ports import Outcome
-from clearspan.bridging.book import Moment
-from clearspan.bridging.progress import ProgressStream
-from clearspan.bridging.telling import Telling
+from clearspan.bridging.journal.book import Moment
+from clearspan.bridging.serving.progress import ProgressStream
+from clearspan.bridging.swaps.telling import Telling
 from clearspan.v1 import bridge_pb2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.desk import QuoteRequest
 from bridge.leg import HashFunction
@@ -24,7 +25,7 @@ SALT = b"s" * 32
 async def answers(world: World, questions, taker: int) -> list[bridge_pb2.AcceptAnswer]:
     """What the provider answers; where nothing follows a yes, nobody waits for the lock."""
     with pytest.MonkeyPatch.context() as impatient:
-        impatient.setattr("clearspan.bridging.accepting._LOCK_WAIT_S", 0.01)
+        impatient.setattr("clearspan.bridging.swaps.accepting._LOCK_WAIT_S", 0.01)
         return await world.accepting[FIRST].accept(questions, taker)
 
 
@@ -47,12 +48,12 @@ async def answer(world: World, terms, quote: bytes, taker: int = PAYER) -> int:
 
 def again(terms, **changes):
     """The same terms with another leg, under a secret of their own."""
-    return seal_terms(replace(terms, **changes), SALT, 1)[0]
+    return seal_terms(structs.replace(terms, **changes), SALT, 1)[0]
 
 
 def leg_of(terms, index: int, **changes):
     legs = list(terms.legs)
-    legs[index] = replace(legs[index], **changes)
+    legs[index] = structs.replace(legs[index], **changes)
     return again(terms, legs=tuple(legs))
 
 
@@ -128,15 +129,17 @@ def test_a_provider_takes_his_own_quote_as_he_gave_it_and_nothing_else(tmp_path,
         elif what == "under another quote's id":
             terms = leg_of(terms, 1, user_data=own.user_data ^ 1)
         elif what == "more than is left":
-            legs = [replace(each, amount=value) for each, value in zip(terms.legs, (12_001, 13_165), strict=True)]
+            legs = [
+                structs.replace(each, amount=value) for each, value in zip(terms.legs, (12_001, 13_165), strict=True)
+            ]
             terms = again(terms, legs=tuple(legs))
         elif what == "a longer timelock":
             later = terms.legs[0].timelock_ns + NS_PER_S
-            terms = again(terms, legs=tuple(replace(each, timelock_ns=later) for each in terms.legs))
+            terms = again(terms, legs=tuple(structs.replace(each, timelock_ns=later) for each in terms.legs))
         elif what == "expired":
             world.now = quote.expires_at
             terms = again(
-                terms, legs=tuple(replace(each, timelock_ns=world.now + 29 * NS_PER_S) for each in terms.legs)
+                terms, legs=tuple(structs.replace(each, timelock_ns=world.now + 29 * NS_PER_S) for each in terms.legs)
             )
         elif what == "withdrawn":
             desk.desk.withdraw(quote.id)
@@ -160,9 +163,9 @@ def test_a_quote_is_used_up_by_swaps_at_once_and_a_replay_draws_nothing(tmp_path
 
     async def body(world) -> None:
         (data,) = world.quotes(12_000)
-        order = replace(world.order(12_000), quotes=(data,))
+        order = structs.replace(world.order(12_000), quotes=(data,))
         seal = world.bridge().planner.seal
-        first, second = (seal(replace(order, uetr=bytes([each]) * 16), world.now).terms for each in (1, 2))
+        first, second = (seal(structs.replace(order, uetr=bytes([each]) * 16), world.now).terms for each in (1, 2))
         questions = [asked(world, terms, data) for terms in (first, second, first)]
         found = await answers(world, questions, PAYER)
         codes = [each.refusal.code for each in found]
@@ -203,17 +206,17 @@ def test_a_payer_begins_nothing_under_quotes_that_do_not_hold(tmp_path) -> None:
         good = world.order(10_000, hops=2)
         first, second = good.quotes
         cases = (
-            (replace(good, quotes=()), BridgeCode.NO_ROUTE),
-            (replace(good, quotes=(second, first)), BridgeCode.NO_ROUTE),
-            (replace(good, quotes=(first, first)), BridgeCode.NO_ROUTE),
-            (replace(good, quotes=(first, second, first, second)), BridgeCode.NO_ROUTE),
-            (replace(good, quotes=(first, second) * 1_000), BridgeCode.NO_ROUTE),
-            (replace(good, quotes=(b"noise", second)), None),
-            (replace(good, quotes=(changed(first, taker=12), second)), BridgeCode.QUOTE_NOT_FOR_TAKER),
-            (replace(good, lock_s=31), BridgeCode.SWAP_TOO_SHORT),
-            (replace(good, amount=0), BridgeCode.TERMS_MALFORMED),
-            (replace(good, amount=2**128), BridgeCode.TERMS_MALFORMED),
-            (replace(good, amount=13_000), BridgeCode.QUOTE_EXHAUSTED),
+            (structs.replace(good, quotes=()), BridgeCode.NO_ROUTE),
+            (structs.replace(good, quotes=(second, first)), BridgeCode.NO_ROUTE),
+            (structs.replace(good, quotes=(first, first)), BridgeCode.NO_ROUTE),
+            (structs.replace(good, quotes=(first, second, first, second)), BridgeCode.NO_ROUTE),
+            (structs.replace(good, quotes=(first, second) * 1_000), BridgeCode.NO_ROUTE),
+            (structs.replace(good, quotes=(b"noise", second)), None),
+            (structs.replace(good, quotes=(changed(first, taker=12), second)), BridgeCode.QUOTE_NOT_FOR_TAKER),
+            (structs.replace(good, lock_s=31), BridgeCode.SWAP_TOO_SHORT),
+            (structs.replace(good, amount=0), BridgeCode.TERMS_MALFORMED),
+            (structs.replace(good, amount=2**128), BridgeCode.TERMS_MALFORMED),
+            (structs.replace(good, amount=13_000), BridgeCode.QUOTE_EXHAUSTED),
         )
         for order, code in cases:
             if code is None:
@@ -222,7 +225,7 @@ def test_a_payer_begins_nothing_under_quotes_that_do_not_hold(tmp_path) -> None:
             else:
                 refused(code, bridge.begin, order)
         only = changed(first, hash_functions=1 << (HashFunction.SHA256 - 1))
-        order = replace(good, quotes=(only, second), hash_function=HashFunction.SM3)
+        order = structs.replace(good, quotes=(only, second), hash_function=HashFunction.SM3)
         refused(BridgeCode.HASH_FUNCTION_UNSUPPORTED, bridge.begin, order)
         world.now = SignedQuote.decode(first).quote.expires_at
         refused(BridgeCode.QUOTE_EXPIRED, bridge.begin, good)

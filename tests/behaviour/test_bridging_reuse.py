@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from bridge.ports import Outcome
 from bridge.refusals import BridgeCode
@@ -29,7 +29,7 @@ def test_a_hash_serves_one_swap_also_after_a_restart(tmp_path) -> None:
             after = [len(engine.store.entries_of(leg_digest(1, each.digest(1), 1))) for each in (other, swap.terms)]
             assert (len(engine.watcher), len(engine.book), before[0]) == (0, 0, 0)
             assert before == after
-        assert engine.store.named(swap=other.digest(1)) is None
+        assert engine.past.party_of(other.digest(1)) is None
 
     play(tmp_path, body)
 

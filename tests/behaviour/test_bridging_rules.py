@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from bridge.cases import CaseState, Step
 from bridge.corridor import Limits
@@ -16,11 +17,11 @@ from bridge.ports import Outcome
 from bridge.quotes import SignedQuote
 from bridge.refusals import BridgeCode
 from bridge.screening import ListEntry, Screen, WatchList
-from clearspan.bridging.compliance import Compliance
-from clearspan.bridging.held import Screening
-from clearspan.bridging.ledgers import lock_columns
-from clearspan.bridging.people import PeopleCalls
-from clearspan.bridging.rule_files import RuleFiles, read_screen
+from clearspan.bridging.lines.ledgers import lock_columns
+from clearspan.bridging.rules.compliance import Compliance
+from clearspan.bridging.rules.files import RuleFiles, read_screen
+from clearspan.bridging.rules.held import Screening
+from clearspan.bridging.serving.people import PeopleCalls
 from clearspan.errors import ConfigError
 from clearspan.roles import PeerRole
 from clearspan.status import CallRefused
@@ -159,6 +160,19 @@ def test_a_breaker_meets_what_would_begin_and_nothing_that_has(tmp_path, grade) 
         for participant in (PAYER, FIRST):
             world.engines[participant].compliance.breaker_rows.apply(notice(None, later=1))
         assert bridge.begin(world.order(1_000, uetr=b"c" * 16)).outcome is None
+
+    play(tmp_path, body)
+
+
+def test_a_stop_is_asked_for_before_all_else(tmp_path) -> None:
+    """What would be refused for its papers is told of the stop: they are looked at when swaps may begin again."""
+
+    async def body(world) -> None:
+        bridge, papers = world.bridge(), b"t" * 32
+        without = structs.replace(world.order(1_000), travel_rule_hash=papers)
+        refused(BridgeCode.TRAVEL_RULE_MISSING, bridge.begin, without)
+        world.engines[PAYER].compliance.breaker_rows.apply(notice(BreakerGrade.STOP))
+        refused(BridgeCode.CORRIDOR_CLOSED, bridge.begin, without)
 
     play(tmp_path, body)
 
@@ -324,7 +338,9 @@ class Officer:
 
     def __init__(self, number: int, participant: int = PAYER) -> None:
         self.peer = SimpleNamespace(
-            spki=bytes([number]) * 32, identity=SimpleNamespace(participant=participant, role=PeerRole.BANK)
+            spki=bytes([number]) * 32,
+            identity=SimpleNamespace(participant=participant, role=PeerRole.BANK),
+            names=(f"cn=officer {number % 10}",),
         )
         self.notes: dict[str, object] = {}
 
@@ -355,7 +371,9 @@ def test_an_officer_is_a_certificate(tmp_path) -> None:
         await step(one, "take")
         assert (await step(one, "propose_release")).refusal.name == "terms_malformed"
         assert (await step(one, "propose_release", "not the listed one")).case.state == "release_proposed"
+        # Neither with the same certificate nor with a second one of the same person.
         assert (await step(one, "confirm")).refusal.name == "approval_required"
+        assert (await step(Officer(11), "confirm")).refusal.name == "approval_required"
         assert (await step(one, "wave through")).refusal.name == "terms_malformed"
         assert (await step(other, "confirm")).case.state == "released"
         assert len(list(world.engines[PAYER].store.case_entries())) == 4
@@ -392,7 +410,7 @@ def test_every_unit_of_a_plan_is_made(tmp_path) -> None:
     async def body(world) -> None:
         bridge, given = world.bridge(), world.order(hops=2)
         for amount in range(10_000, 10_100):
-            order = replace(given, amount=amount)
+            order = structs.replace(given, amount=amount)
             plan = bridge.planner.seal(order, world.now).plan
             if {each.purpose.value for each in plan.transfers} == {"premium", "fee", "remainder"}:
                 break

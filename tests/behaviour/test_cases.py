@@ -75,6 +75,33 @@ def test_a_release_and_a_rejection_take_two_officers() -> None:
     assert made.case(case().case_id).state is CaseState.RELEASE_PROPOSED
 
 
+def test_one_person_with_two_certificates_has_two_eyes() -> None:
+    """Whoever shares a user id, a serial number or a common name with the proposer decides nothing; nor after a restart."""
+    anna = ("uid=anna", "cn=anna example")
+    for second in (("cn=anna example",), ("uid=anna", "cn=a. example"), anna):
+        for step in (Step.CONFIRM, Step.OBJECT):
+            book = CaseBook()
+            book.open(case())
+            entries = [
+                book.step(case().case_id, Step.TAKE, A, 200, names=anna),
+                book.step(case().case_id, Step.PROPOSE_RELEASE, A, 201, "a namesake", names=anna),
+            ]
+            again = CaseBook()
+            again.open(case())
+            for entry in entries:
+                again.apply(decode_case_entry(encode_case_entry(entry)))
+            for each in (book, again):
+                with pytest.raises(BridgeRefused) as caught:
+                    each.step(case().case_id, step, B, 202, "seen", names=second)
+                assert caught.value.code is BridgeCode.APPROVAL_REQUIRED
+                assert "anna" in caught.value.text and each.case(case().case_id).state is CaseState.RELEASE_PROPOSED
+            again.step(case().case_id, Step.OBJECT, B, 203, "another one", names=("uid=ben", "cn=ben example"))
+            # Whoever objected proposes next, and the first one confirms: these are two persons as well.
+            again.step(case().case_id, Step.PROPOSE_REJECT, B, 204, "no namesake", names=("uid=ben",))
+            again.step(case().case_id, Step.CONFIRM, A, 205, names=anna)
+            assert again.case(case().case_id).state is CaseState.REJECTED
+
+
 def test_an_objection_hands_the_case_to_the_other_officer_and_eyes_stay_four() -> None:
     """After an objection the objector works on it, and again another one must confirm."""
     made = book()

@@ -15,14 +15,14 @@ from bridge.leg import HashFunction
 from bridge.margins import Margins, SideMargins
 from bridge.ports import Timing
 from bridge.watcher import Watcher
-from clearspan.bridging.chain_config import ChainSection, read_chains, render_chains
-from clearspan.bridging.chain_key import ChainKey
-from clearspan.bridging.chain_opening import RelayPast, open_chains, poll_ns_of
-from clearspan.bridging.chains import Chains
-from clearspan.bridging.config import BridgeChainsSection, BridgeConfig, BridgeSection
-from clearspan.bridging.evm_line import evm_settings, open_line
-from clearspan.bridging.relay import FinalBlock
-from clearspan.bridging.reveal_history import RevealHistory
+from clearspan.bridging.chains.config import ChainSection, read_chains, render_chains
+from clearspan.bridging.chains.evm_line import evm_settings, open_line
+from clearspan.bridging.chains.key import ChainKey
+from clearspan.bridging.chains.opening import RelayPast, open_chains, poll_ns_of
+from clearspan.bridging.chains.reveal_history import RevealHistory
+from clearspan.bridging.chains.served import Chains
+from clearspan.bridging.lines.relay import FinalBlock
+from clearspan.bridging.settings.config import BridgeChainsSection, BridgeConfig, BridgeSection
 from clearspan.errors import ConfigError, KeyFileExposed, KeyFileInvalid, PassphraseWrong
 from clearspan.private_files import ScryptCost, write_private
 from clearspan.settings import Loaded
@@ -114,11 +114,17 @@ def test_names_and_keys_stand_once(tmp_path) -> None:
 
 
 def test_a_file_that_others_may_read_is_not_opened(tmp_path) -> None:
-    """Endpoints may carry a secret."""
+    """Endpoints may carry a secret; there is no key in it to be replaced. One that is missing is no lost backup."""
     path = written(tmp_path, SECTION)
     path.chmod(0o644)
-    with pytest.raises(KeyFileExposed):
+    with pytest.raises(KeyFileExposed) as caught:
         read_chains(path)
+    assert caught.value.next_step.startswith(f"run chmod 600 {path}, and where an endpoint")
+    assert "key" not in caught.value.next_step
+    path.unlink()
+    with pytest.raises(ConfigError) as missing:
+        read_chains(path)
+    assert "docs/bridge-evm.md" in missing.value.next_step
 
 
 # Keys.
@@ -193,14 +199,14 @@ def test_a_bridge_without_a_chain_opens_none(tmp_path) -> None:
     assert not len(open_chains(Loaded(config, tmp_path)))
     assert poll_ns_of(Chains()) == Timing().poll_ns
     named = msgspec.structs.replace(config, chains=BridgeChainsSection(file="chains.toml"))
-    with pytest.raises(KeyFileInvalid):
+    with pytest.raises(ConfigError):
         open_chains(Loaded(named, tmp_path))
 
 
 def test_a_bridge_that_lacks_the_extra_is_told_what_to_install(tmp_path, monkeypatch) -> None:
     """Chains need a library that most bridges do without."""
     written(tmp_path, SECTION)
-    monkeypatch.setitem(sys.modules, "clearspan.bridging.evm_line", None)
+    monkeypatch.setitem(sys.modules, "clearspan.bridging.chains.evm_line", None)
     config = BridgeConfig(
         format=1,
         bridge=BridgeSection(genesis="genesis.json", participant=1),
@@ -322,3 +328,17 @@ def test_a_bridge_with_chains_reads_the_relay_from_where_its_history_ends(tmp_pa
     assert (plain.height(40), plain.is_whole) == (40, False)
     assert plain.listening(told.append) == told.append
     plain.close()
+
+
+@pytest.mark.parametrize("torn", [0, 41])
+def test_a_secret_of_zeros_is_a_secret(tmp_path, torn) -> None:
+    """Anybody may have it revealed. It marks nothing: a block that is torn behind it is read from the relay again."""
+    path = tmp_path / "reveals"
+    history = RevealHistory(path)
+    history.take(5, [secret(5)])
+    history.take(6, [bytes(32), secret(6)])
+    history._file.close()
+    path.write_bytes(path.read_bytes()[: -torn or None])
+    again = RevealHistory(path)
+    assert again.height == (5 if torn else 6)
+    assert again.preimages == ((secret(5),) if torn else (secret(5), bytes(32), secret(6)))

@@ -12,9 +12,9 @@ import pytest
 
 from bridge.corridor_breakers import NOTICE_BYTES, BreakerNotice, CorridorBreakers, notice_of
 from bridge.refusals import BridgeCode, BridgeRefused
-from clearspan.bridging.breaker_desk import BREAKER_ROWS, BreakerDesk, BreakerRows
-from clearspan.bridging.corridors import Corridors
-from clearspan.bridging.rule_files import RuleFiles, breaker_file
+from clearspan.bridging.market.corridors import Corridors
+from clearspan.bridging.rules.breaker_desk import BREAKER_ROWS, BreakerDesk, BreakerRows
+from clearspan.bridging.rules.files import RuleFiles, breaker_file
 from clearspan.errors import Unreachable
 from engine.admin import AdminRequest
 from engine.block_receipt import DecidedLeaf
@@ -97,6 +97,19 @@ def test_decisions_count_once_and_in_order() -> None:
     for number in range(1, 257):
         many.apply(replace(STOP, corridor_id=number.to_bytes(16, "big")))
     refused(BridgeCode.LIMITS_EXCEEDED, many.apply, replace(STOP, corridor_id=b"\xff" * 16))
+
+
+@pytest.mark.parametrize(
+    "change", [{"expires_at": STOP.expires_at + 1}, {"reason": STOP.reason + 1}], ids=["end", "reason"]
+)
+def test_of_two_of_one_instant_all_hold_the_same(change: dict[str, int]) -> None:
+    """Alike but for the end or the reason: whichever is heard first, the later end or the higher reason stands."""
+    other = replace(STOP, **change)
+    for first, second in ((STOP, other), (other, STOP)):
+        breakers = CorridorBreakers()
+        breakers.apply(first)
+        breakers.apply(second)
+        assert breakers.standing(CORRIDOR, NOW) == other
 
 
 def test_of_two_domains_the_strictest_counts_and_each_lifts_its_own() -> None:

@@ -11,11 +11,11 @@ import pytest
 from bridge.desk import QuoteRequest, Wanted
 from bridge.desk_book import Tier, is_snapshot
 from bridge.leg import HashFunction
-from clearspan.bridging import desk as desk_module
-from clearspan.bridging import store as store_module
-from clearspan.bridging.desk import ProviderDesk
-from clearspan.bridging.offers import OfferedAccount, OfferedPair, Offers
-from clearspan.bridging.store import JournalStore, Written
+from clearspan.bridging.journal import store as store_module
+from clearspan.bridging.journal.store import JournalStore, Written
+from clearspan.bridging.market import desk as desk_module
+from clearspan.bridging.market.desk import ProviderDesk
+from clearspan.bridging.settings.offers import OfferedAccount, OfferedPair, Offers
 from tests.behaviour.bridge_papers import CNY, FIRST, HKD, NOW, PAYER, S, account, document
 from tests.behaviour.test_desk import contents
 

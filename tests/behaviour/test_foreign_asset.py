@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridge.corridor import decode_document
 from bridge.foreign_asset import (
@@ -25,8 +25,8 @@ from bridge.rates import Rate
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.routes import Offer, Purpose, RouteRequest
 from bridge.terms import LegTerms, SwapTerms, account_text
-from clearspan.bridging.foreign_terms import foreign_end, legs_of, plan_swap
-from clearspan.bridging.offers import Offers, read_offers, render_offers
+from clearspan.bridging.market.foreign_terms import foreign_end, legs_of, plan_swap
+from clearspan.bridging.settings.offers import Offers, read_offers, render_offers
 from tests.behaviour.bridge_chain_world import CHAIN, ETH, NAMES, asset, corridors
 from tests.behaviour.bridge_papers import CNY, FIRST, HKD, NOW, PAYER, SECOND, S, account, document, quote
 from tests.behaviour.bridging_world import refused

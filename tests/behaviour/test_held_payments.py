@@ -8,7 +8,7 @@ from bridge.cases import CaseState, Step
 from bridge.ports import Outcome
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.screening import Screen
-from clearspan.bridging.held import Screening
+from clearspan.bridging.rules.held import Screening
 from tests.behaviour.bridge_papers import PAYER, S
 from tests.behaviour.bridging_world import play, refused
 from tests.behaviour.test_bridging_rules import LISTED, LISTED_NAMES, decide

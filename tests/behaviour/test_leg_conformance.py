@@ -184,7 +184,7 @@ class AlwaysThere(MemoryLeg):
 
 class HidesThePreimage(MemoryLeg):
     async def find(self, lock_id):
-        return replace(await super().find(lock_id), preimage=None)
+        return structs.replace(await super().find(lock_id), preimage=None)
 
 
 BROKEN = {
@@ -228,7 +228,7 @@ def order_of(chain: MemoryChain, number: int, **changes) -> LockOrder:
         digest(1, b"%d" % number), "payer", "payee", 10 + number, HashFunction.SHA256,
         digest(1, digest(1, b"secret %d" % number)), chain.clock().time_ns + 100 * SECOND, "",
     )  # fmt: skip
-    return replace(order, **changes)
+    return structs.replace(order, **changes)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7, 64])

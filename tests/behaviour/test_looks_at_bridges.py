@@ -10,8 +10,8 @@ import pytest
 
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.screening import Screen
-from clearspan.bridging.held import Screening
-from clearspan.bridging.people import PeopleCalls
+from clearspan.bridging.rules.held import Screening
+from clearspan.bridging.serving.people import PeopleCalls
 from clearspan.errors import Unreachable
 from clearspan.inspection import InspectKind, query_digest
 from clearspan.roles import PeerRole

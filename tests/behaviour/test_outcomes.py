@@ -14,11 +14,11 @@ from bridge.cases import Step
 from bridge.refusals import BridgeCode, BridgeRefused
 from bridge.screening import Screen
 from bridge.screening_record import ScreeningOutcome, ScreeningRecord, SignedScreening
-from clearspan.bridging.compliance import Compliance
-from clearspan.bridging.held import HeldPayments, Screening
-from clearspan.bridging.outcome_log import OutcomeLog
-from clearspan.bridging.outcomes import Outcome, OutcomeBook, newest_outcomes, outcomes_of
-from clearspan.bridging.store import JournalStore, Written
+from clearspan.bridging.journal.store import JournalStore, Written
+from clearspan.bridging.rules.compliance import Compliance
+from clearspan.bridging.rules.held import HeldPayments, Screening
+from clearspan.bridging.rules.outcome_log import OutcomeLog
+from clearspan.bridging.rules.outcomes import Outcome, OutcomeBook, newest_outcomes, outcomes_of
 from clearspan.errors import Unreachable
 from clearspan.keys import KeyRing
 from engine.prefix import PrefixType, signing_prefix

@@ -10,9 +10,9 @@ import pytest
 
 from bridge.patterns import Flow
 from bridge.refusals import BridgeCode, BridgeRefused
-from clearspan.bridging.held import HeldPayments, Screening
-from clearspan.bridging.offers import OfferedAccount, Offers
-from clearspan.bridging.own_flows import OwnFlows
+from clearspan.bridging.rules.held import HeldPayments, Screening
+from clearspan.bridging.rules.own_flows import OwnFlows
+from clearspan.bridging.settings.offers import OfferedAccount, Offers
 from clearspan.client.results import TransferView
 from clearspan.errors import ConfigError, Unreachable
 from clearspan.validator.addresses import AddressBook, ValidatorEntry, render_addresses

@@ -5,13 +5,15 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from clearspan.config import LimitsSection
 from clearspan.errors import CertificateInvalid, PkiExists
 from clearspan.pki import (
     AUTHORITY_DAYS,
@@ -20,9 +22,12 @@ from clearspan.pki import (
     identity_of,
     issue_certificate,
     load_certificate,
+    names_of,
     spki_digest,
 )
 from clearspan.roles import Identity, IdentityInvalid, PeerRole
+from clearspan.service.access import AccessList
+from clearspan.service.peers import PeerTable
 
 BANK = Identity("testnet", PeerRole.BANK, 20)
 
@@ -80,6 +85,35 @@ def test_the_role_is_read_back_from_the_certificate(pki) -> None:
     certificate = load_certificate(pki.issue_client("bank", BANK).certificate)
     assert identity_of(certificate) == BANK
     assert len(spki_digest(certificate)) == 32
+
+
+def test_a_subject_names_its_person_alike_whatever_the_key_and_the_spelling(pki) -> None:
+    """User id, serial number and common name; a certificate that is renewed names the same person."""
+
+    def named(**names: str) -> tuple[str, ...]:
+        oids = {"uid": NameOID.USER_ID, "serial": NameOID.SERIAL_NUMBER, "cn": NameOID.COMMON_NAME}
+        attributes = [x509.NameAttribute(oids[kind], text) for kind, text in names.items()]
+        return names_of(SimpleNamespace(subject=x509.Name(attributes)))
+
+    assert named(cn="Anna  Example", uid="ANNA", serial="7") == ("uid=anna", "serial=7", "cn=anna example")
+    assert named(cn="\uff21nna \u2163") == ("cn=anna iv",), "other forms of the same letters"
+    assert named() == ()
+    first, second = (issue_certificate(pki.path, "anna", identity=BANK, client=True) for _ in range(2))
+    assert (
+        names_of(load_certificate(first.certificate)) == names_of(load_certificate(second.certificate)) == ("cn=anna",)
+    )
+
+
+def test_a_peer_is_who_his_certificate_names(pki) -> None:
+    """One key under another name is another peer: what the old one was called is not believed of the new one."""
+    table = PeerTable("testnet", AccessList(), LimitsSection())
+    files = issue_certificate(pki.path, "anna", identity=BANK, client=True)
+    pem = files.certificate.read_bytes()
+    peer = table.authenticate({"x509_pem_cert": [pem]})
+    assert peer.names == ("cn=anna",)
+    assert table.authenticate({"x509_pem_cert": [pem]}) is peer
+    peer.names = ("cn=ben",)
+    assert table.authenticate({"x509_pem_cert": [pem]}).names == ("cn=anna",)
 
 
 def test_a_certificate_without_a_role_has_no_identity(pki) -> None:

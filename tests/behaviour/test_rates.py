@@ -18,6 +18,7 @@ from bridge.rates import (
     RateInvalidError,
     Rounding,
     convert,
+    converted_amount,
     cost_of,
     divide,
     source_needed,
@@ -143,6 +144,9 @@ def test_amounts_beyond_128_bits_are_refused_and_not_wrapped() -> None:
         with pytest.raises(ConversionOverflowError) as caught:
             convert(amount, rate, Rounding.DOWN)
         assert caught.value.amount == amount
+        with pytest.raises(ConversionOverflowError):
+            converted_amount(amount, rate, Rounding.DOWN)
+    assert converted_amount(U128, Rate(1, 1), Rounding.UP) == U128
     with pytest.raises(ConversionOverflowError):
         source_needed(U128, Rate(1, 2), Rounding.HALF_EVEN)
 

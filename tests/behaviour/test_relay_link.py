@@ -11,6 +11,7 @@ import pytest
 from clearspan.relay_link.errors import LineLost
 from clearspan.relay_link.lines import OfferAnswer
 from clearspan.relay_link.offering import OFFERS_AT_ONCE_MAX, Offering
+from clearspan.relay_link.store import AnchorStore
 from clearspan.simulation.world import World
 from clearspan.verifier.offline import read_trust, verify_receipt
 from engine.codes import ResultCode
@@ -423,5 +424,61 @@ def test_only_the_newest_headers_wait_for_a_slow_validator() -> None:
         line.answers.put_nowait(True)
         assert len(await line.asked.get()) == 1
         offering.task.cancel()
+
+    run(scenario())
+
+
+def test_headers_that_were_not_saved_are_read_again(tmp_path: Path, world: World) -> None:
+    """What only memory held of the trees is lost with the process; the next one reads it from the chain again."""
+
+    async def scenario() -> None:
+        linked = Linked(tmp_path, world, Relay(world), FakeLines())
+        node = await linked.start()
+        await linked.faulty.enrol()
+        shard = node.status().shards[0].shard
+        async with asyncio.timeout(20):
+            while linked.store.leaf_count(shard) < 3:
+                await node.submit(linked.faulty.payments(2), submitter=1)
+                await asyncio.sleep(0)
+        paths = [linked.store.range_path(shard, height, 3) for height in (1, 2)]
+        linked.store.close = linked.store._file.close  # as a kill: nothing is saved at the end
+        await linked.stop()
+        linked.lines = FakeLines(FakeLine("v0", linked.relay))
+        await linked.start()
+        await linked.final()
+        assert [linked.store.range_path(shard, height, 3) for height in (1, 2)] == paths
+        linked.store.save_headers()
+        assert linked.store.leaf_count(shard) >= 3
+        await linked.stop()
+        again = AnchorStore(tmp_path / "relay", world.genesis.hash_suite)
+        assert [again.range_path(shard, height, 3) for height in (1, 2)] == paths
+        again.close()
+
+    run(scenario())
+
+
+def test_who_asks_for_the_same_blocks_at_once_shares_the_work(tmp_path: Path, world: World) -> None:
+    async def scenario() -> None:
+        linked = Linked(tmp_path, world, Relay(world))
+        node = await linked.start()
+        await linked.faulty.enrol()
+        await linked.final()
+        shard = node.status().shards[0].shard
+        read, asked = node.sealed_blocks, []
+
+        async def counted(*wanted: int) -> list:
+            asked.append(wanted)
+            return await read(*wanted)
+
+        node.sealed_blocks = counted
+        one, gone, other = (asyncio.create_task(linked.desk.blocks(shard, 1, wait_s=5)) for _ in range(3))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await one == await other
+        assert (await one)[1]
+        assert len(asked) == 1
+        await linked.desk.blocks(shard, 1, wait_s=0)
+        assert len(asked) == 2
+        await linked.stop()
 
     run(scenario())

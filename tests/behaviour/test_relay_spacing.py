@@ -47,7 +47,7 @@ def test_an_operator_may_forbid_it_and_an_idle_time_bounds_it() -> None:
     assert net.cores[0].desk.spacing_ns == net.settings.idle_ns
 
 
-@pytest.mark.parametrize("wrong", [{"spacing_times": -1}, {"spacing_ns_max": -1}])
+@pytest.mark.parametrize("wrong", [{"spacing_times": -1}, {"spacing_ns_max": -1}, {"spacing_reveal_ns": -1}])
 def test_a_distance_below_nothing_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="0 <= spacing_times"):
         ConsensusSettings(**wrong)
@@ -68,6 +68,35 @@ def test_what_comes_in_between_stands_in_one_block() -> None:
     net.until(4)
     assert net.now - begun == 60 * MS
     assert len(net.disks[0].finals[4].block.preimages()) == 10
+
+
+@pytest.mark.parametrize(
+    ("took", "reveals", "spaced"),
+    [(0, 1, 10), (2 * MS, 20, 28), (10 * MS, 1, 41), (10 * MS, 60, 100), (10 * MS, 1_024, 150), (40 * MS, 30, 105)],
+)
+def test_after_a_block_with_many_reveals_the_next_one_is_later(took: int, reveals: int, spaced: int) -> None:
+    """Goal: who waits for many swaps shares a block. Method: one block of so many; a leader then has other work."""
+    net = Net().all_up()
+    for core in net.cores:
+        core.desk.pace = Known(took)
+    net.until(3)
+    many = [reveal(each) for each in range(1, reveals + 1)]
+    # The block that is next holds them all, and those after it none of what waits.
+    for core in net.cores:
+        core.pool.take = lambda state: many * (state.height == 3)
+        core.pool.offer(reveal(0), core.state)
+    net.until(4)
+    begun = net.now
+    net.until(5)
+    assert net.now - begun == spaced * MS
+    net.until(6)
+    assert net.now - begun == (spaced + min(max(10, 4 * took // MS), 75)) * MS
+
+
+def test_who_forbids_a_distance_forbids_it_for_reveals_too() -> None:
+    core = net_of(40 * MS, spacing_ns_max=0).cores[0]
+    core.desk.reveals = 1_000
+    assert core.desk.spacing_ns == core.desk.settings.block_interval_ns
 
 
 def test_slow_links_wait_for_nothing_but_their_agreement() -> None:

@@ -177,7 +177,7 @@ def test_an_amount_that_is_none_is_refused(amount: int) -> None:
 
 def test_a_plan_with_a_unit_missing_breaks_an_invariant() -> None:
     """The plan's own check sees a unit that was lost on the first ledger, and one that was lost on a later one."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from engine.refusals import InvariantBroken
 

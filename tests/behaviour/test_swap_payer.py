@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.leg import HashFunction, LockState
 from bridge.ports import (
@@ -110,7 +111,7 @@ def test_a_leg_with_other_terms_is_no_leg(change):
     stage = Stage.payer(*HOME_LEGS)
     stage.see(0, FINAL)
     stage.see(1, FINAL)
-    stage.see(2, FINAL, order=replace(stage.machine.orders[2], **change))
+    stage.see(2, FINAL, order=structs.replace(stage.machine.orders[2], **change))
     assert stage.kinds(Alarm)[0].kind is AlarmKind.LEG_DIFFERS
     assert stage.machine.preimage is None
 
@@ -206,7 +207,7 @@ def test_a_swap_that_is_too_short_is_refused_before_anything_is_locked_saying_by
     """Three rounds of locking and the margin of the reveal; one tick less is too short by one tick."""
     needed = 3 * 4 * SECOND + REVEAL_MARGIN
     for missing in (0, 1, 7 * SECOND):
-        legs = [replace(each, timelock_ns=START + needed - missing) for each in HOME_LEGS]
+        legs = [structs.replace(each, timelock_ns=START + needed - missing) for each in HOME_LEGS]
         if not missing:
             Stage.payer(*legs)
             continue

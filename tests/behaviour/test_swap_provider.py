@@ -5,9 +5,8 @@ SWAP-10 to SWAP-12, SWAP-15, SWAP-16, SWAP-23, SWAP-24, SWAP-31 to SWAP-34.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bridge.acceptance import ProviderMachine
 from bridge.leg import LockState
@@ -67,6 +66,18 @@ def test_a_held_lock_pays_nobody(reason):
     stage.see(0, FINAL, reason=reason)
     stage.see(0, LockState.SEEN, reason=reason)
     assert not stage.kinds(Lock)
+
+
+@pytest.mark.parametrize("state", [LockState.SEEN, FINAL])
+def test_an_own_lock_that_is_held_has_not_stood_when_its_time_is_over(state):
+    """A held lock is not locked yet: past its timelock it never will be, and the swap ends without it."""
+    stage = Stage.provider(*HOME_LEGS, own_leg=2)
+    stage.see(1, FINAL)
+    stage.see(2, state, reason=HELD)
+    stage.at(T - SECOND)
+    assert not stage.kinds(Finished)
+    stage.at(T + SECOND)
+    assert stage.kinds(Finished)[0].outcome is Outcome.ABANDONED
 
 
 def test_it_locks_nothing_before_the_relay_was_read_up_to_where_the_paying_leg_is_final():

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bridge.leg import HashFunction
 from bridge.refusals import BRIDGE_MEANINGS, BridgeCode, BridgeRefused, bridge_meaning
@@ -19,8 +20,10 @@ from bridge.terms import (
     SwapTerms,
     derive_secret,
     hash_preimage,
+    hashlocks_of,
     preimage_fits,
     record_id,
+    record_id_bytes,
     seal_terms,
 )
 from engine.types import TransferFlag, TransferKind
@@ -31,7 +34,9 @@ SEALED, SECRET = terms(*HOME_LEGS)
 
 @pytest.mark.parametrize("legs", [HOME_LEGS, FAR_LAST, FAR_FIRST])
 def test_terms_are_read_back_from_exactly_their_bytes(legs):
-    sealed = replace(terms(*legs)[0], corridors=tuple(CorridorRef(b"c" * 16, each) for each in range(len(legs) - 1)))
+    sealed = structs.replace(
+        terms(*legs)[0], corridors=tuple(CorridorRef(b"c" * 16, each) for each in range(len(legs) - 1))
+    )
     assert SwapTerms.decode(sealed.encode()) == sealed
     data = sealed.encode()
     for cut in range(len(data)):
@@ -60,7 +65,7 @@ GOLDEN_LOCK_ID = "0f3b376d8b4595d253570f33f6f34b9c219e0b14dfe4c5bdad687cd2fb7672
 
 
 def test_the_secret_commits_to_everything_but_the_hashlock():
-    blank = replace(SEALED, hashlock=bytes(32))
+    blank = structs.replace(SEALED, hashlock=bytes(32))
     assert derive_secret(SALT, SEALED.commitment(SUITE)) == SECRET
     assert SEALED.commitment(SUITE) == blank.commitment(SUITE)
     expected = hashlib.sha256(b"clearspan/secret/1" + SALT + SEALED.commitment(SUITE)).digest()
@@ -72,17 +77,17 @@ def test_the_secret_commits_to_everything_but_the_hashlock():
         "travel_rule_hash": b"t" * 32,
         "hash_function": HashFunction.SM3,
         "corridors": (CorridorRef(b"c" * 16, 1), CorridorRef(b"d" * 16, 1)),
-        "legs": (replace(HOME_LEGS[0], amount=101), *HOME_LEGS[1:]),
+        "legs": (structs.replace(HOME_LEGS[0], amount=101), *HOME_LEGS[1:]),
     }
     for name, value in changes.items():
-        other = replace(SEALED, **{name: value})
+        other = structs.replace(SEALED, **{name: value})
         assert other.commitment(SUITE) != SEALED.commitment(SUITE), name
         assert other.digest(SUITE) != SEALED.digest(SUITE), name
 
 
 def test_both_hash_functions_and_only_32_bytes():
     for function in HashFunction:
-        sealed, secret = seal_terms(replace(SEALED, hash_function=function), SALT, SUITE)
+        sealed, secret = seal_terms(structs.replace(SEALED, hash_function=function), SALT, SUITE)
         assert hash_preimage(function, secret) == sealed.hashlock
         assert preimage_fits(function, sealed.hashlock, secret)
         for length in (0, 31, 33, 1 << 20):
@@ -107,7 +112,7 @@ def test_both_hash_functions_and_only_32_bytes():
         ({"corridors": (CorridorRef(b"c" * 16, 1),)}, BridgeCode.TERMS_MALFORMED),
         ({"corridors": (CorridorRef(b"c", 1), CorridorRef(b"c" * 16, 1))}, BridgeCode.TERMS_MALFORMED),
         *(
-            ({"legs": (replace(HOME_LEGS[0], **{name: value}), HOME_LEGS[1])}, BridgeCode.TERMS_MALFORMED)
+            ({"legs": (structs.replace(HOME_LEGS[0], **{name: value}), HOME_LEGS[1])}, BridgeCode.TERMS_MALFORMED)
             for name, value in {
                 "amount": 0,
                 "ledger": 0,
@@ -119,13 +124,13 @@ def test_both_hash_functions_and_only_32_bytes():
                 "chain": "é",
             }.items()
         ),
-        ({"legs": (replace(FAR_FIRST[0], debit_account=""), FAR_FIRST[1])}, BridgeCode.TERMS_MALFORMED),
-        ({"legs": (replace(FAR_FIRST[0], ledger=5), FAR_FIRST[1])}, BridgeCode.TERMS_MALFORMED),
+        ({"legs": (structs.replace(FAR_FIRST[0], debit_account=""), FAR_FIRST[1])}, BridgeCode.TERMS_MALFORMED),
+        ({"legs": (structs.replace(FAR_FIRST[0], ledger=5), FAR_FIRST[1])}, BridgeCode.TERMS_MALFORMED),
     ],
 )
 def test_terms_that_mean_nothing_are_refused(change, code):
     with pytest.raises(BridgeRefused) as refused:
-        replace(SEALED, **change).check()
+        structs.replace(SEALED, **change).check()
     assert refused.value.code is code
 
 
@@ -196,3 +201,26 @@ def test_every_refusal_of_the_bridge_has_its_row():
         assert bridge_meaning(code).name == code.name.lower()
     with pytest.raises(ValueError, match="359"):
         bridge_meaning(359)
+
+
+def test_a_record_is_named_by_the_first_half_unless_that_is_no_id() -> None:
+    first, second = b"\x07" * 16, b"\x01" * 16
+    for half, named in ((first, first), (bytes(16), second), (b"\xff" * 16, second), (b"\xff" * 15 + b"\xfe",) * 2):
+        assert record_id_bytes(half + second) == named
+        assert record_id(half + second) == int.from_bytes(named, "little")
+
+
+def test_a_preimage_that_was_shown_opens_under_each_function() -> None:
+    preimage = bytes(range(32))
+    assert hashlocks_of(preimage) == tuple((each, hash_preimage(each, preimage)) for each in HashFunction)
+    assert {len(hashlock) for _, hashlock in hashlocks_of(preimage)} == {32}
+    assert hashlocks_of(preimage[1:]) == hashlocks_of(preimage + b"\0") == ()
+
+
+def test_changed_terms_remember_nothing_of_those_they_were_made_of() -> None:
+    before = SEALED.encode(), SEALED.digest(SUITE), SEALED.commitment(SUITE), SEALED.orders(SUITE)
+    other = structs.replace(SEALED, uetr=b"o" * 16)
+    after = other.encode(), other.digest(SUITE), other.commitment(SUITE), other.orders(SUITE)
+    assert not [each for each in zip(before, after, strict=True) if each[0] == each[1]]
+    assert structs.replace(other, uetr=SEALED.uetr) == SEALED
+    assert structs.replace(other, uetr=SEALED.uetr).encode() == before[0]

@@ -6,7 +6,6 @@ SWAP-11, SWAP-12, SWAP-30, SWAP-33, SWAP-40, SWAP-42.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -114,7 +113,7 @@ def test_a_hash_serves_one_swap():
     """Other terms under a hash that is known are refused, while it runs and after it has ended."""
     provider = watcher()
     sealed, secret = swap()
-    other = replace(sealed, uetr=b"o" * 16)
+    other = structs.replace(sealed, uetr=b"o" * 16)
     provider.accept(sealed, 1, START)
     assert refusal(lambda: provider.accept(other, 1, START)) is BridgeCode.HASH_REUSED
     provider.relay_block(2, START + SECOND, [secret], START + SECOND)  # before it had locked anything
@@ -214,7 +213,7 @@ def test_a_restart_goes_on_from_the_journal_as_bytes():
     assert again.end_of(party) == (Outcome.ABANDONED, BridgeCode.LOCK_REFUSED)
     assert actions(tasks, Reveal) == [Reveal(sealed[1][1])]
     assert len(actions(tasks, Lock)) == 1
-    assert refusal(lambda: again.begin(replace(sealed[0][0], uetr=b"o" * 16), salt(0), START)) in (
+    assert refusal(lambda: again.begin(structs.replace(sealed[0][0], uetr=b"o" * 16), salt(0), START)) in (
         BridgeCode.HASH_REUSED,
         BridgeCode.PREIMAGE_MISMATCH,
     )

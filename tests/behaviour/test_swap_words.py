@@ -12,7 +12,7 @@ import pytest
 
 from bridge.calendar import Calendar, Hours, SpecialDay
 from bridge.refusals import BridgeCode
-from clearspan.bridging.announced import announced
+from clearspan.bridging.market.announced import announced
 from clearspan.cli.corridor_words import KnownCorridor
 from clearspan.cli.hold_approval import APPROVED_WITHIN_S, HalfSigned, LateRequests
 from clearspan.cli.root import run

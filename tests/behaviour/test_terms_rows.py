@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from bridge.leg import HashFunction
 from bridge.leg_terms import CorridorRef, LegTerms, account_text
@@ -17,13 +16,15 @@ CORRIDORS = (CorridorRef(b"c" * 16, 3), CorridorRef(b"d" * 16, 7))
 
 
 def leg(ledger: int, payer: int, **changes) -> LegTerms:
-    return replace(LegTerms(ledger, ACCOUNTS[payer], ACCOUNTS[payer + 1], 10**30 + ledger, 10**18, 2**90), **changes)
+    return structs.replace(
+        LegTerms(ledger, ACCOUNTS[payer], ACCOUNTS[payer + 1], 10**30 + ledger, 10**18, 2**90), **changes
+    )
 
 
 def terms(**changes) -> SwapTerms:
     legs = leg(156, 0), leg(344, 2)
     plain = SwapTerms(b"u" * 16, b"n" * 32, legs, HashFunction.SHA256, b"h" * 32, 10**18, b"t" * 32, CORRIDORS[:1])
-    return replace(plain, **changes)
+    return structs.replace(plain, **changes)
 
 
 def outcome(read, data: bytes) -> object:
@@ -63,7 +64,7 @@ def test_rows_are_the_terms(name: str) -> None:
     data = GOOD[name].encode()
     assert outcome(read_terms, data) == outcome(SwapTerms.decode, data)
     assert read_terms(data) == GOOD[name]
-    replace(read_terms(data)).check()
+    structs.replace(read_terms(data)).check()
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -78,7 +78,7 @@ async def load(cluster: Cluster, banks: list[Bank], book: Book, delay_s: float) 
 
 def kill_a_start(cluster: Cluster, delay_s: float) -> None:
     """Begin a start and kill it after the delay, wherever it is by then."""
-    process, _ = cluster._nodes._spawn(1)
+    process, _ = cluster.nodes._children._spawn(1)
     try:
         process.wait(timeout=delay_s)
     except subprocess.TimeoutExpired:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from clearspan.administration import AdminDesk, MemberPlan
+from clearspan.bridging.staging.banks import Bridges
 from clearspan.client import AsyncClient, RetryPolicy
-from clearspan.cluster import Cluster, create_network, issuer_of, operator_of
+from clearspan.cluster import Cluster, Validators, create_network, issuer_of, operator_of
 from clearspan.config import DataSection, ShardsSection
 from clearspan.network import KnownParticipant, Network
 from clearspan.pki import TlsFiles
@@ -23,6 +28,7 @@ from engine.types import Role
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FUNDS = 1_000_000
+Running = TypeVar("Running", Bridges, Cluster, Validators)
 
 
 @dataclass
@@ -54,10 +60,29 @@ def program(*arguments: str, timeout: float = 60, **options) -> subprocess.Compl
 
 def small_network(path: Path, currencies=("CNY",), **options) -> Network:
     """A network whose nodes seal often and keep little in reserve, so that it fits a test."""
-    shards = ShardsSection(seal_interval_ms=100, seal_interval_idle_ms=500)
+    shards = ShardsSection(seal_interval_ms=100, seal_interval_idle_ms=1_000)
     data = DataSection(log_bytes_max=1 << 30, reserve_bytes=1 << 20)
     defaults = {"port": 0, "metrics_port": 0, "node_shards": shards, "node_data": data, "validators": 4}
     return create_network(path, currencies, **{**defaults, **options})
+
+
+@contextmanager
+def cut(running: Running) -> Iterator[Running]:
+    """Start processes and kill them at the end, where nobody looks at how they end: to ask them takes seconds."""
+    with running:
+        try:
+            yield running
+        finally:
+            fleet = running
+            if isinstance(running, Cluster):
+                _kill(running, [domain.domain for domain in running.network.genesis.domains])
+                fleet = running.validators
+            _kill(fleet, fleet.participants)
+
+
+def _kill(running: Bridges | Cluster | Validators, numbers: Iterable[int]) -> None:
+    for number in filter(running.is_running, numbers):
+        running.kill(number, signal.SIGKILL)
 
 
 def payments(network: Network, payer: Bank, payee: Bank, count: int, amount: int = 1) -> BatchColumns:

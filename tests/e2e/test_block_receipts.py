@@ -13,7 +13,7 @@ from engine.block_receipt import BlockReceipt
 from engine.codes import ResultCode
 from engine.refusals import EncodingError, ProofRefused
 from engine.types import DECISION_BYTES
-from tests.e2e.support import client_of, digests_of, fund, payments, small_network
+from tests.e2e.support import client_of, cut, digests_of, fund, payments, small_network
 
 pytestmark = pytest.mark.timeout(120)
 COUNT = 2_000
@@ -23,7 +23,7 @@ COUNT = 2_000
 def cluster(tmp_path_factory):
     """One node and four validators."""
     network = small_network(tmp_path_factory.mktemp("blocks") / "network")
-    with Cluster(network, validators=4) as running:
+    with cut(Cluster(network, validators=4)) as running:
         yield running
 
 

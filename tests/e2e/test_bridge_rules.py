@@ -12,12 +12,12 @@ import pytest
 
 from bridge.fees import FeeRule
 from bridge.screening import ListEntry, WatchList
-from clearspan.bridging.folder import bridge_config, bridge_folder, put_corridors
-from clearspan.bridging.stage import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.banks import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.folder import bridge_config, bridge_folder, put_corridors
 from clearspan.cluster import Cluster
 from clearspan.pki import DevelopmentPki
 from clearspan.roles import Identity, PeerRole
-from tests.e2e.support import small_network
+from tests.e2e.support import cut, small_network
 from tests.e2e.test_swaps import CNY, HKD, LOCK_S, MARGINS, PAYEE, PAYER, PROVIDER, Scene, ended, order, routed
 
 pytestmark = pytest.mark.timeout(240)
@@ -28,7 +28,7 @@ LISTED = WatchList("invented", 1, (ListEntry("L01", ("Quillon Harbour Trading",)
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     network = small_network(tmp_path_factory.mktemp("rules") / "network", ("CNY", "HKD"), shards=1, lock_min_s=2)
-    with Cluster(network, validators=4) as cluster:
+    with cut(Cluster(network, validators=4)) as cluster:
         asyncio.run(register_banks(network, [PROVIDER, PAYER, PAYEE]))
         document = msgspec.structs.replace(
             corridor_between(network, CNY, HKD, [PROVIDER.number], lock_s=LOCK_S, margins=MARGINS),
@@ -37,7 +37,7 @@ def scene(tmp_path_factory):
         )
         put_corridors(network, [document.record(0)])
         bridges = Bridges(network, [PROVIDER, PAYER], finality="final", retry_ms=500)
-        with bridges:
+        with cut(bridges):
             made = Scene(cluster, bridges)
             made.document = document
             yield made

@@ -13,18 +13,18 @@ import bridge.evm  # noqa: F401 - before any test imports what lifts the recursi
 from bridge.evm.contract import artifact
 from bridge.foreign_asset import FOREIGN_LEDGER_FIRST, ForeignAccount, ForeignAsset
 from bridge.rates import Rate
-from clearspan.bridging.chain_config import ChainSection
-from clearspan.bridging.chain_key import ChainKey
-from clearspan.bridging.chain_stage import chain_corridors, offer_on_chain, put_chain
-from clearspan.bridging.folder import bridge_tls_name, put_corridors
-from clearspan.bridging.stage import Bank, Bridges, StagedMargins, register_banks
+from clearspan.bridging.chains.config import ChainSection
+from clearspan.bridging.chains.key import ChainKey
+from clearspan.bridging.staging.banks import Bank, Bridges, StagedMargins, register_banks
+from clearspan.bridging.staging.chains import chain_corridors, offer_on_chain, put_chain
+from clearspan.bridging.staging.folder import bridge_tls_name, put_corridors
 from clearspan.client.bridge import BridgeClient
 from clearspan.cluster import Cluster
 from clearspan.errors import Refused, Unreachable
 from clearspan.iso20022 import format_account
 from clearspan.pki import TlsFiles
 from clearspan.v1 import bridge_pb2
-from tests.e2e.support import client_of, program, small_network
+from tests.e2e.support import client_of, cut, program, small_network
 from tests.evm import toolchain
 from tests.evm.node import AnvilNode
 
@@ -101,7 +101,7 @@ def scene(tmp_path_factory, request):
         keys = {bank.number: ChainKey.create() for bank in (PROVIDER, PAYER)}
         contract, block = stand(node, list(keys.values()))
         network = small_network(folder / "network", shards=1, lock_min_s=2)
-        with Cluster(network, validators=4) as cluster:
+        with cut(Cluster(network, validators=4)) as cluster:
             asyncio.run(register_banks(network, [PROVIDER, PAYER, PAYEE]))
             account = ForeignAccount(PROVIDER.number, keys[PROVIDER.number].address)
             asset = ForeignAsset(ETH, CHAIN, "", "ETH", 18, (account,))
@@ -186,7 +186,7 @@ def story(view: bridge_pb2.SwapView) -> list[tuple[str, str]]:
     return [(each.what, each.text) for each in view.timeline]
 
 
-def test_swaps_settle_both_ways_side_by_side_and_say_so(scene):
+def test_swaps_settle_both_ways_side_by_side_and_say_so(scene, clearspan):
     """Goal: both legs or none with a real chain. Method: a swap to it by command, one from it by call; both books, words."""
     network = str(scene.cluster.network.path)
     before = scene.fen(PAYER), scene.fen(PAYEE), scene.wei(PAID)
@@ -209,9 +209,9 @@ def test_swaps_settle_both_ways_side_by_side_and_say_so(scene):
     assert (far["chain"], far["to"], far["amount"]["text"]) == (CHAIN, PAID, "0.005000000000000000 ETH")
     assert {"leg_seen", "leg_final", "leg_claimed"} <= {each["what"] for each in out["timeline"]}
     assert back.legs[0].debit_name == scene.keys[PAYER.number].address
-    shown = program("swap", "show", out["uetr"], "--network", network)
-    assert f"claimed on chain {CHAIN}, and that is final" in shown.stdout
-    stood = json.loads(program("bridge", "status", "--network", network, "--json").stdout)["bridges"]
+    shown = clearspan("swap", "show", out["uetr"], "--network", network)
+    assert f"claimed on chain {CHAIN}, and that is final" in shown.out
+    stood = clearspan("bridge", "status", "--network", network, "--json").json["bridges"]
     chains = {each["participant"]: each["chains"][0] for each in stood}
     assert {number: each["account"] for number, each in chains.items()} == {
         number: key.address for number, key in scene.keys.items()

@@ -6,8 +6,10 @@ import asyncio
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import psutil
@@ -146,6 +148,20 @@ def test_a_killed_node_comes_back_where_it_was(cluster, banks):
     assert not cluster.is_running(1)
     assert cluster.restart(1).port == port
     assert asyncio.run(send()) == first, "the second sending is answered with the first decisions"
+
+
+def test_a_node_whose_port_was_lent_meanwhile_comes_back(cluster):
+    """Somebody else has its port for a moment: it is started until it has it again."""
+    port = cluster.address(1).port
+    assert cluster.kill(1) == -signal.SIGKILL
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        lent = threading.Timer(2.0, other.close)
+        lent.start()
+        assert cluster.restart(1).port == port
+        lent.join()
 
 
 def test_a_graceful_stop_leaves_a_checkpoint(tmp_path):

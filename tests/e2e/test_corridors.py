@@ -13,10 +13,10 @@ import pytest
 
 from bridge.calendar import Calendar, Hours
 from bridge.corridor import CorridorDocument, Limits
-from clearspan.bridging.stage import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.banks import Bridges, corridor_between, register_banks
 from clearspan.cluster import Cluster
 from clearspan.iso20022 import format_account
-from tests.e2e.support import small_network
+from tests.e2e.support import cut, small_network
 from tests.e2e.test_swaps import CNY, HKD, LOCK_S, MARGINS, PAYEE, PAYER, PROVIDER, Scene, order, routed
 
 pytestmark = pytest.mark.timeout(240)
@@ -32,9 +32,9 @@ def scene(tmp_path_factory):
     """Two ledgers, four validators whose epochs are short, two bridges; no corridor yet."""
     network = small_network(tmp_path_factory.mktemp("corridors") / "network", ("CNY", "HKD"), shards=1, lock_min_s=2)
     flags = ("--consensus-idle-ms", "50")
-    with Cluster(network, validators=4, validator_flags=flags) as cluster:
+    with cut(Cluster(network, validators=4, validator_flags=flags)) as cluster:
         asyncio.run(register_banks(network, [PROVIDER, PAYER, PAYEE]))
-        with Bridges(network, [PROVIDER, PAYER], retry_ms=500) as bridges:
+        with cut(Bridges(network, [PROVIDER, PAYER], retry_ms=500)) as bridges:
             yield Scene(cluster, bridges)
 
 
@@ -185,6 +185,8 @@ def test_a_bridge_that_never_saw_the_announcement_is_given_it_from_the_blocks(sc
     """Goal: what is in effect can always be had, and proven. Method: no file and later blocks; then the command."""
     bridges, folder = scene.bridges, scene.cluster.network.path / "corridors"
     staff.put_into_effect(document(scene, 6))
+    # What it writes down of a swap says also how far it has read the relay: behind the announcement.
+    assert staff.pay()["outcome"] == "claimed"
     bridges.kill(PAYER.number, signal.SIGTERM)
     shutil.rmtree(folder)
     bridges.restart(PAYER.number)

@@ -49,7 +49,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.timeout(240)
-def test_a_demonstration_is_as_it_must_be(tmp_path) -> None:
+def test_a_demonstration_is_as_it_must_be(tmp_path, clearspan) -> None:
     """All is settled, each special case got its code, nothing is lost, all is conserved; with --keep the nodes go on."""
     folder = tmp_path / "demo"
     try:
@@ -60,7 +60,7 @@ def test_a_demonstration_is_as_it_must_be(tmp_path) -> None:
         assert len(ran.stdout.strip().splitlines()) == 1
         report = json.loads(ran.stdout)
         holds_what_was_promised(report)
-        a_kept_cluster_answers_and_can_be_stopped(report, folder)
+        a_kept_cluster_answers_and_can_be_stopped(report, folder, clearspan)
     finally:
         for process in processes_of(folder):
             process.kill()
@@ -101,36 +101,36 @@ def holds_what_was_promised(report: dict) -> None:
         assert line["supply"] == line["issued"]
 
 
-def a_kept_cluster_answers_and_can_be_stopped(report: dict, folder: Path) -> None:
+def a_kept_cluster_answers_and_can_be_stopped(report: dict, folder: Path, clearspan) -> None:
     """The nodes outlive the command: they settle another transfer, stop when told, and pass another audit."""
     network = report["network"]
     assert Path(network).is_relative_to(folder)
-    status = program("node", "status", "--network", network, "--json")
-    assert [node["name"] for node in json.loads(status.stdout)["nodes"]] == ["cny", "hkd", "thb"]
+    status = clearspan("node", "status", "--network", network, "--json")
+    assert [node["name"] for node in status.json["nodes"]] == ["cny", "hkd", "thb"]
     accounts = ("000003e9-00000000-0000000000000001", "000003e9-00000000-0000000000000002")
-    paid = program(
+    paid = clearspan(
         "transfer", "--from", accounts[0], "--to", accounts[1], "--ledger", "CNY", "--amount", "12.50",
         "--network", network, "--json",
     )  # fmt: skip
-    assert paid.returncode == 0, paid.stderr
+    assert paid.code == 0, paid.err
     page = Path(report["page"])
     assert page.is_relative_to(folder) and "<script>" in page.read_text()
     receipt = folder / "balance.receipt"
-    got = program(
+    got = clearspan(
         "receipt", "get", "--balance", accounts[0].replace("-", ""), "--domain", "cny", "--out", str(receipt),
         "--network", network, "--timeout-s", "30", "--json",
     )  # fmt: skip
-    assert got.returncode == 0, got.stderr
-    assert program("receipt", "verify", str(receipt), "--network", network).returncode == 0
+    assert got.code == 0, got.err
+    assert clearspan("receipt", "verify", str(receipt), "--network", network).code == 0
     nodes = [psutil.Process(pid) for pid in report["processes"]]
     for node in nodes:
         node.terminate()
     gone, alive = psutil.wait_procs(nodes, timeout=30)
     assert (len(gone), alive) == (7, [])
     assert not processes_of(folder)
-    audited = program("audit", "--network", network, "--json")
-    assert audited.returncode == 0, audited.stderr
-    assert sum(each["settled"] for each in json.loads(audited.stdout)["audits"]) >= report["settled"] + 1
+    audited = clearspan("audit", "--network", network, "--json")
+    assert audited.code == 0, audited.err
+    assert sum(each["settled"] for each in audited.json["audits"]) >= report["settled"] + 1
 
 
 class Breaker:
@@ -229,7 +229,7 @@ def test_each_way_of_breaking_it_makes_it_fail(tmp_path) -> None:
 def test_an_interruption_leaves_nothing_behind(tmp_path, step) -> None:
     """SIGINT while nodes start, and in the middle of the load: exit code 130, no process, no folder."""
     folder = tmp_path / "demo"
-    process = start("--directory", str(folder), "--transfers", "30000")
+    process = start("--directory", str(folder), "--transfers", "3000")
     try:
         for line in process.stderr:
             if step in line:

@@ -9,12 +9,12 @@ from datetime import UTC, date, datetime
 import msgspec
 import pytest
 
-from clearspan.bridging.breaker_desk import SHARD_BITS
-from clearspan.bridging.folder import bridge_folder, put_corridors
-from clearspan.bridging.stage import Bridges, corridor_between, register_banks
+from clearspan.bridging.rules.breaker_desk import SHARD_BITS
+from clearspan.bridging.staging.banks import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.folder import bridge_folder, put_corridors
 from clearspan.cluster import Cluster
 from clearspan.iso20022 import MessageKind, Payment, format_account, payments
-from tests.e2e.support import client_of, small_network
+from tests.e2e.support import client_of, cut, small_network
 from tests.e2e.test_swaps import CNY, HKD, LOCK_S, MARGINS, PAYEE, PAYER, PROVIDER, Scene
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,12 +25,12 @@ NAMES = ("Novamar Cement Industries", "Lanjiao Shipping")
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     network = small_network(tmp_path_factory.mktemp("envelopes") / "network", ("CNY", "HKD"), shards=1, lock_min_s=2)
-    with Cluster(network, validators=4) as cluster:
+    with cut(Cluster(network, validators=4)) as cluster:
         asyncio.run(register_banks(network, [PROVIDER, PAYER, PAYEE]))
         document = corridor_between(network, CNY, HKD, [PROVIDER.number], lock_s=LOCK_S, margins=MARGINS)
         asking = msgspec.structs.replace(document.screening, travel_rule_from="5000")
         put_corridors(network, [msgspec.structs.replace(document, screening=asking).record(0)])
-        with Bridges(network, [PROVIDER, PAYER], finality="final", retry_ms=500) as bridges:
+        with cut(Bridges(network, [PROVIDER, PAYER], finality="final", retry_ms=500)) as bridges:
             yield Scene(cluster, bridges)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from clearspan.cluster import Cluster
 from tests.e2e.relay_support import PATIENCE_S, relay_client
-from tests.e2e.support import client_of, fund, payments, small_network
+from tests.e2e.support import client_of, cut, fund, payments, small_network
 
 SHARDS = (256, 257)
 
@@ -18,7 +18,7 @@ SHARDS = (256, 257)
 def cluster(tmp_path_factory):
     """One node of two shards, and four validators of which three follow it."""
     network = small_network(tmp_path_factory.mktemp("following") / "network")
-    with Cluster(network, validators=4) as running:
+    with cut(Cluster(network, validators=4)) as running:
         yield running
 
 

@@ -18,7 +18,7 @@ from engine.evidence import FraudClaim
 from engine.relay_block import RelayBlock
 from engine.types import KeyId, ParticipantId, RelayRecordType, Role, SigningSuite
 from tests.e2e.relay_support import PATIENCE_S, height_of, reaches, relay_client
-from tests.e2e.support import ROOT, client_of, fund, payments, small_network
+from tests.e2e.support import ROOT, client_of, cut, fund, payments, small_network
 
 pytestmark = pytest.mark.timeout(240)
 LIAR, HONEST = 256, 257
@@ -32,8 +32,8 @@ def cluster(tmp_path_factory):
     network = small_network(folder / "network")
     cluster = Cluster(network, validators=4)
     words = ["env", f"PYTHONPATH={FOLDER}:{ROOT}", f"CLEARSPAN_TEST_LIE={folder / 'lie'}"]
-    cluster._nodes.prefix = lambda _: words
-    with cluster:
+    cluster.nodes.run_in(lambda _: words)
+    with cut(cluster):
         yield cluster
 
 

@@ -17,7 +17,7 @@ from engine.refusals import ProofRefused
 from engine.validators import ValidatorSet
 from tests.behaviour.test_receipt_page import SCRIPT
 from tests.e2e.relay_support import height_of, reaches, relay_client
-from tests.e2e.support import client_of, digests_of, fund, payments, small_network
+from tests.e2e.support import client_of, cut, digests_of, fund, payments, small_network
 
 pytestmark = pytest.mark.timeout(240)
 WAIT_S = 60.0
@@ -40,7 +40,9 @@ console.log(JSON.stringify(vectors.map((vector) => {
 def cluster(tmp_path_factory):
     """One node and four validators; the idle relay makes a block every 50 ms, so that epochs are short."""
     network = small_network(tmp_path_factory.mktemp("governance") / "network")
-    with Cluster(network, validators=4, validator_flags=("--consensus-idle-ms", "50")) as running:
+    with cut(
+        Cluster(network, validators=4, validator_flags=("--consensus-idle-ms", "50", "--consensus-rest-ms", "0"))
+    ) as running:
         yield running
 
 

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from clearspan.bridging.folder import put_corridors
-from clearspan.bridging.stage import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.banks import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.folder import put_corridors
 from clearspan.cluster import Cluster
-from tests.e2e.support import small_network
+from tests.e2e.support import cut, small_network
 from tests.e2e.test_swaps import (
     AMOUNT,
     CNY,
@@ -37,11 +37,11 @@ HELD_S = 30.0
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     network = small_network(tmp_path_factory.mktemp("held") / "network", ("CNY", "HKD"), shards=1, lock_min_s=2)
-    with Cluster(network, validators=4) as cluster:
+    with cut(Cluster(network, validators=4)) as cluster:
         asyncio.run(register_banks(network, [PROVIDER, PAYER, PAYEE]))
         document = corridor_between(network, CNY, HKD, [PROVIDER.number], lock_s=LOCK_S, margins=MARGINS)
         put_corridors(network, [document.record(0)])
-        with Bridges(network, [PROVIDER, PAYER], retry_ms=500) as bridges:
+        with cut(Bridges(network, [PROVIDER, PAYER], retry_ms=500)) as bridges:
             yield Scene(cluster, bridges)
 
 

@@ -20,7 +20,7 @@ from clearspan.signer import Signer, new_transfer_id
 from engine.codes import code_name
 from engine.record import ordinary_account_id
 from engine.types import Role, TransferKind
-from tests.e2e.support import ROOT, client_of, small_network
+from tests.e2e.support import ROOT, client_of, cut, small_network
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,7 +36,7 @@ ISSUER = ordinary_account_id(issuer_of(1), ISSUER_SERIAL)
 def cluster(tmp_path_factory):
     """One node of two shards, and the validators that execute its log again."""
     network = small_network(tmp_path_factory.mktemp("supply") / "network")
-    with Cluster(network, validators=4) as running:
+    with cut(Cluster(network, validators=4)) as running:
         yield running
 
 

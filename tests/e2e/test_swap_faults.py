@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 import uuid
@@ -10,12 +11,12 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from clearspan.bridging.folder import put_corridors
-from clearspan.bridging.stage import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.banks import Bridges, corridor_between, register_banks
+from clearspan.bridging.staging.folder import put_corridors
 from clearspan.cluster import Cluster
 from clearspan.errors import Refused, Unreachable
 from clearspan.iso20022 import MessageKind, Payment, format_account, payments
-from tests.e2e.support import small_network
+from tests.e2e.support import cut, program, small_network
 from tests.e2e.test_swaps import (
     AMOUNT,
     CNY,
@@ -41,11 +42,11 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     network = small_network(tmp_path_factory.mktemp("faults") / "network", ("CNY", "HKD"), shards=1, lock_min_s=2)
-    with Cluster(network, validators=4) as cluster:
+    with cut(Cluster(network, validators=4)) as cluster:
         asyncio.run(register_banks(network, [PROVIDER, PAYER, PAYEE]))
         document = corridor_between(network, CNY, HKD, [PROVIDER.number], lock_s=LOCK_S, margins=MARGINS)
         put_corridors(network, [document.record(0)])
-        with Bridges(network, [PROVIDER, PAYER], retry_ms=500) as bridges:
+        with cut(Bridges(network, [PROVIDER, PAYER], retry_ms=500)) as bridges:
             yield Scene(cluster, bridges)
 
 
@@ -157,8 +158,8 @@ def test_a_bank_is_told_in_its_own_words(scene, clearspan, tmp_path):
     """Goal: each end has its status and reason under the UETR. Method: settled, refused, refunded; the files' content."""
     network = scene.cluster.network.path
 
-    def told(amount: int, *more: object) -> tuple[int, str, str]:
-        uetr = uuid.uuid4()
+    def told(amount: int, *more: object, again: uuid.UUID | None = None) -> tuple[int, str, str]:
+        uetr = again or uuid.uuid4()
         asked, answer = tmp_path / f"{uetr}.xml", tmp_path / f"{uetr}.answer.xml"
         asked.write_bytes(pacs009(uetr, amount))
         ran = clearspan(
@@ -173,6 +174,14 @@ def test_a_bank_is_told_in_its_own_words(scene, clearspan, tmp_path):
 
     code, status, report = told(RECEIVED)
     assert (code, status) == (0, "ACSC") and "<TxSts>ACSC</TxSts>" in report
+    # Sent again it is the same payment; under its UETR another one is none.
+    settled = uuid.UUID(report.partition("<OrgnlUETR>")[2].partition("<")[0])
+    before = scene.balance(PAYER, 1)[0]
+    code, status, _ = told(RECEIVED, again=settled)
+    assert (code, status) == (0, "ACSC")
+    code, status, report = told(RECEIVED + 1, again=settled)
+    assert (code, status) == (1, "RJCT") and "<Cd>DU03</Cd>" in report
+    assert scene.balance(PAYER, 1)[0] == before
     code, status, report = told(RECEIVED, "--lock-s", "2")
     assert (code, status) == (1, "RJCT") and "<Cd>TM01</Cd>" in report and "are missing" in report
     # More than the provider has: no way leads there, and nothing was locked.
@@ -180,27 +189,42 @@ def test_a_bank_is_told_in_its_own_words(scene, clearspan, tmp_path):
     assert (code, status) == (1, "RJCT") and "<TxSts>RJCT</TxSts>" in report
 
 
-def test_a_refund_is_told_as_a_timelock_that_passed(scene, clearspan, tmp_path):
-    """Goal: rejected, by its timelock, with the money back. Method: the provider dies once it has quoted."""
+def test_without_its_provider_a_swap_is_refunded_and_told_as_a_timelock_that_passed(scene, tmp_path):
+    """Goal: nobody's money stays locked, and the bank reads why. Method: the provider dies as it has accepted one swap;
+    another has its quote already and is begun with nobody there.
+    """
     bridges, network = scene.bridges, scene.cluster.network.path
-    uetr = uuid.uuid4()
     asked, answer = tmp_path / "asked.xml", tmp_path / "answer.xml"
-    asked.write_bytes(pacs009(uetr, RECEIVED))
-    before = scene.balance(PAYER, 1)[0]
+    asked.write_bytes(pacs009(uuid.uuid4(), RECEIVED))
+    before = scene.balance(PAYER, 1)
     bridges.extra[PROVIDER.number] = ("--die-at", "written:accepted")
     bridges.kill(PROVIDER.number, signal.SIGTERM)
     bridges.restart(PROVIDER.number)
     bridges.extra.pop(PROVIDER.number)
+    command = ("swap", "file", "--in", str(asked), "--source", "CNY", "--out", str(answer), "--lock-s", str(SHORT_S))
+
+    async def work():
+        async with scene.client() as client:
+            quotes = await routed(client, SHORT_S)
+            told = asyncio.ensure_future(
+                asyncio.to_thread(program, *command, "--network", str(network), "--json", timeout=PATIENCE_S)
+            )
+            async with asyncio.timeout(PATIENCE_S):
+                while bridges.is_running(PROVIDER.number):  # noqa: ASYNC110 - it is another process that is waited for
+                    await asyncio.sleep(0.02)
+            (begun,) = await client.run([order(quotes, SHORT_S)])
+            assert not begun.refusal.code, begun.refusal.text
+            return await asyncio.gather(told, ended(scene, begun.swap_id))
+
     try:
-        ran = clearspan(
-            "swap", "file", "--in", asked, "--source", "CNY", "--out", answer, "--lock-s", SHORT_S,
-            "--network", network, "--json",
-        )  # fmt: skip
+        ran, view = asyncio.run(work())
     finally:
         bridges.restart(PROVIDER.number)
-    assert ran.code == 1
-    (payment,) = ran.json["payments"]
+    assert (view.outcome, view.legs[0].state) == ("refunded", "refunded")
+    assert "revealing" not in words(view)
+    assert ran.returncode == 1, ran.stderr
+    (payment,) = json.loads(ran.stdout)["payments"]
     assert (payment["status"], payment["reason"]) == ("RJCT", "TM01")
     assert "came back" in payment["text"]
     assert "<Cd>TM01</Cd>" in answer.read_text("utf-8")
-    assert scene.balance(PAYER, 1)[0] == before
+    assert scene.balance(PAYER, 1) == before

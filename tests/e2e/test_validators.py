@@ -21,13 +21,14 @@ from clearspan.validator.books import ChainBook
 from clearspan.validator.config import VALIDATOR
 from clearspan.validator.folder import validator_config, validator_entries
 from clearspan.validator.links import EXCHANGE_PATH
+from clearspan.validator.service import REVEALS_AT_ONCE_MAX
 from engine.relay_block import RelayRecord, header_record
 from engine.types import RelayRecordType, VotePhase
 from engine.validators import Vote
 from relay.messages import VoteMessage
 from relay.v1 import relay_pb2
 from tests.e2e.relay_support import Following, height_of, reaches, relay_client, shard_chain, tls_of
-from tests.e2e.support import small_network
+from tests.e2e.support import cut, small_network
 
 SHARD, FORKED = 256, 257
 
@@ -36,7 +37,7 @@ SHARD, FORKED = 256, 257
 def validators(tmp_path_factory):
     """Four validators without any node."""
     network = small_network(tmp_path_factory.mktemp("validators") / "network")
-    with Validators(network) as running:
+    with cut(Validators(network)) as running:
         yield running
 
 
@@ -175,6 +176,29 @@ def test_who_may_call_what(validators, chain):
 
     found = asyncio.run(work())
     assert found == ["role_refused", "role_refused", "batch_malformed", "batch_malformed", "record_type"]
+
+
+def test_reveals_go_over_one_stream_and_a_refusal_ends_it(validators):
+    """What waits or is final is answered as standing; a message that is none is refused, and a new stream opened."""
+    first, second = bytes(range(32)), bytes(range(1, 33))
+
+    async def work() -> None:
+        async with relay_client(validators, validators.participants[0], "issuer-cny") as client:
+            assert await client.reveal([first]) == [""]
+            # One of them is known here, and in a block before long.
+            assert await client.reveal([second, first, second]) == ["", "", ""]
+            for wrong in ([], [first[1:]], [first] * (REVEALS_AT_ONCE_MAX + 1)):
+                with pytest.raises(Refused):
+                    await client.reveal(wrong)
+                assert await client.reveal([first]) == [""]
+            following = Following(validators.network)
+            await following.follow(client, lambda each: {first, second} <= each.state.reveals.keys())
+        async with relay_client(validators, validators.participants[0], "reader") as client:
+            with pytest.raises(Refused) as caught:
+                await client.reveal([first])
+            assert caught.value.name == "role_refused"
+
+    asyncio.run(work())
 
 
 def test_figures_of_a_validator(validators):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from eth_abi.abi import encode
+from msgspec.structs import replace
 
 from bridge.evm.contract import call_claim, call_lock, call_refund
 from bridge.leg import LockOrder

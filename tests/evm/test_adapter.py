@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from eth_utils.crypto import keccak
+from msgspec.structs import replace
 
 from bridge.evm.adapter import EvmLeg
 from bridge.evm.book import FileBook

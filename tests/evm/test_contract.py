@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
+from msgspec import structs
 
 from bridge.evm import contract as contract_module
 from bridge.evm.contract import ContractTerms, artifact, call_claim, call_lock, call_refund, call_state
@@ -124,7 +125,7 @@ def test_changed_terms_name_no_lock(world: EvmWorld) -> None:
         {"payer": STRANGER.address},
         {"timelock_ns": order.timelock_ns + SECOND},
     ):
-        other = replace(order, **change)
+        other = structs.replace(order, **change)
         assert not act(world, "claim", other)
     assert state(world, order) == 1
     assert act(world, "claim", order) and world.balance(world.contract) == 0

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridge.evm.book import FileBook
 from bridge.leg import LegCode, LegRefused, LegUnavailable, LockState
-from clearspan.bridging.chain_config import ChainSection, read_chains, render_chains
-from clearspan.bridging.chain_key import ChainKey
-from clearspan.bridging.evm_line import EvmLine, open_line
+from clearspan.bridging.chains.config import ChainSection, read_chains, render_chains
+from clearspan.bridging.chains.evm_line import EvmLine, open_line
+from clearspan.bridging.chains.key import ChainKey
 from clearspan.private_files import ScryptCost, write_private
-from tests.e2e.support import program
+from tests.e2e.support import Ran, program
 from tests.evm.node import AnvilNode
 from tests.evm.world import ETHER, PAYER, EvmWorld, secret
 
@@ -103,46 +103,44 @@ def test_a_line_does_not_take_another_contract_or_chain(world: EvmWorld) -> None
     asyncio.run(work())
 
 
-def test_the_commands_prepare_a_chain(anvil: Path, tmp_path: Path) -> None:
+def test_the_commands_prepare_a_chain(anvil: Path, clearspan: Callable[..., Ran], tmp_path: Path) -> None:
     """Goal: an operator needs nothing else. Method: key, address, deploy, check and approve, as they are typed."""
     node = AnvilNode(anvil, tmp_path / "node.state", block_s=1)
     try:
         secret_file = tmp_path / "passphrase"
         write_private(secret_file, b"a passphrase\n")
         key = tmp_path / "a.key"
-        made = program("chain", "key", "--out", str(key), "--passphrase-file", str(secret_file), "--json")
-        assert made.returncode == 0, made.stderr
-        address = json.loads(made.stdout)["address"]
-        assert program("chain", "address", str(key)).stdout.strip() == address
-        again = program("chain", "key", "--out", str(key), "--passphrase-file", str(secret_file))
-        assert again.returncode == 2 and "overwritten" in again.stderr
+        made = clearspan("chain", "key", "--out", key, "--passphrase-file", secret_file, "--json")
+        assert made.code == 0, made.err
+        address = made.json["address"]
+        assert clearspan("chain", "address", key).out.strip() == address
+        again = clearspan("chain", "key", "--out", key, "--passphrase-file", secret_file)
+        assert again.code == 2 and "overwritten" in again.err
         node("anvil_setBalance", address, hex(ETHER))
-        options = ("--key", str(key), "--passphrase-file", str(secret_file), "--json")
-        far = program("chain", "deploy", "--endpoint", "http://10.0.0.1:1", "--chain-id", "31337", *options)
-        assert far.returncode == 2 and "TLS" in far.stderr
-        wrong = program("chain", "deploy", "--endpoint", node.url, "--chain-id", "5", *options)
-        assert wrong.returncode == 1, wrong.stderr
-        brought = program("chain", "deploy", "--endpoint", node.url, "--chain-id", "31337", *options)
-        assert brought.returncode == 0, brought.stderr
-        found = json.loads(brought.stdout)
+        options = ("--key", key, "--passphrase-file", secret_file, "--json")
+        far = clearspan("chain", "deploy", "--endpoint", "http://10.0.0.1:1", "--chain-id", "31337", *options)
+        assert far.code == 2 and "TLS" in far.err
+        wrong = clearspan("chain", "deploy", "--endpoint", node.url, "--chain-id", "5", *options)
+        assert wrong.code == 1, wrong.err
+        brought = clearspan("chain", "deploy", "--endpoint", node.url, "--chain-id", "31337", *options)
+        assert brought.code == 0, brought.err
+        found = brought.json
         section = ChainSection(
             name="anvil", chain_id=31337, contract=found["contract"], first_block=found["first_block"],
             endpoints=(node.url,), key="a.key", passphrase_file="passphrase",
         )  # fmt: skip
         chains = tmp_path / "chains.toml"
         write_private(chains, render_chains((section,)).encode())
-        checked = program("chain", "check", "--file", str(chains), "--json")
-        assert checked.returncode == 0, checked.stdout + checked.stderr
-        (row,) = json.loads(checked.stdout)["chains"]
+        checked = clearspan("chain", "check", "--file", chains, "--json")
+        assert checked.code == 0, checked.out + checked.err
+        (row,) = checked.json["chains"]
         assert (row["answers"], row["address"]) == (True, address)
         token = found["contract"]  # anything with code will do for an allowance that is only sent
-        approved = program(
-            "chain", "approve", "--file", str(chains), "--name", "other", "--token", token, "--amount", "1"
-        )
-        assert approved.returncode == 2 and "anvil" in approved.stderr
+        approved = clearspan("chain", "approve", "--file", chains, "--name", "other", "--token", token, "--amount", "1")
+        assert approved.code == 2 and "anvil" in approved.err
         node.kill()
-        silent = program("chain", "check", "--file", str(chains))
-        assert silent.returncode == 3 and "no" in silent.stdout
+        silent = clearspan("chain", "check", "--file", chains)
+        assert silent.code == 3 and "no" in silent.out
     finally:
         node.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from msgspec import structs
 
 from bridge.evm.adapter import EvmLeg, EvmSettings
 from bridge.evm.book import FileBook
@@ -102,7 +103,7 @@ class EvmWorld:
             digest(1, label.encode()), PAYER.address, PAYEE.address, 1_000, HashFunction.SHA256,
             digest(1, secret(label)), (now + lock_s) * SECOND, token,
         )  # fmt: skip
-        return replace(order, **changes)
+        return structs.replace(order, **changes)
 
     def terms(self, order: LockOrder):
         return terms_of(order, 31337, self.contract, SECOND)
