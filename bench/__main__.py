@@ -104,13 +104,17 @@ def _parser() -> argparse.ArgumentParser:
     relay.add_argument("--link-ms", type=_positive, default=0, help="simulate links of this delay; one shard seals")
 
     swap = scenarios.add_parser("swap", parents=[common], help="swaps between two ledgers")
-    swap.add_argument("--at-once", type=_positive, default=2_000, help="swaps that run at once [%(default)s]")
+    swap.add_argument(
+        "--at-once", type=_positive, default=SwapLoad().at_once, help="swaps that run at once [%(default)s]"
+    )
     swap.add_argument("--seconds", type=_positive, default=10, help="length of the closed loop [%(default)s]")
     swap.add_argument("--open-seconds", type=_positive, default=10, help="length of the open loop [%(default)s]")
     swap.add_argument("--rate-per-s", type=_not_negative, default=0, help="of the open loop; 0: half of the closed one")
     swap.add_argument("--shards", type=_positive, default=1, help="shards of each node [%(default)s]")
     swap.add_argument("--validators", type=_positive, default=4, help="validator processes, from 4 on [%(default)s]")
-    swap.add_argument("--seal-ms", type=_positive, default=100, help="each shard seals this often [%(default)s]")
+    swap.add_argument(
+        "--seal-ms", type=_positive, default=SwapLoad().seal_ms, help="each shard seals this often [%(default)s]"
+    )
     swap.add_argument(
         "--finality", choices=("final", "verified"), default="final", help="what a leg waits for [%(default)s]"
     )

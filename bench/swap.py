@@ -23,8 +23,8 @@ from bench.finality import follow_nothing
 from bench.htlc import measure_htlc
 from bench.machine import ProcessUse, commit, machine
 from bridge.rates import Rate
-from clearspan.bridging.folder import bridge_tls_name, put_corridors
-from clearspan.bridging.stage import Bank, Bridges, StagedMargins, corridor_between, register_banks
+from clearspan.bridging.staging.banks import Bank, Bridges, StagedMargins, corridor_between, register_banks
+from clearspan.bridging.staging.folder import bridge_tls_name, put_corridors
 from clearspan.client.bridge import BridgeClient
 from clearspan.cluster import Cluster, create_network
 from clearspan.config import LimitsSection, ShardsSection
@@ -54,7 +54,7 @@ class SwapLoad:
     rate_per_s: of the open loop; 0 for half of what the closed loop ended. seal_ms: between two seals of a shard.
     """
 
-    at_once: int = 2_000
+    at_once: int = 3_000
     seconds: int = 10
     open_seconds: int = 10
     per_call: int = 100
@@ -62,7 +62,7 @@ class SwapLoad:
     rate_per_s: int = 0
     shards: int = 1
     validators: int = 4
-    seal_ms: int = 100
+    seal_ms: int = 200
     finality: str = "final"
     htlc: int = 20_000
 
