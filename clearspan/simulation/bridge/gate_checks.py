@@ -63,16 +63,18 @@ class GateChecks:
         if party.is_behind:
             stage.fail(f"{party.name} began before it had read what the relay had decided while it was away")
         for hop in hops:
-            for each in self._closings.standing(party.name, hop, now, told=True):
+            standing = self._closings.standing(party.name, hop, now, told=True)
+            for each in standing:
                 held = each.grade is BreakerGrade.HOLD and (party.index or terms.uetr not in self._officers.released)
                 if each.grade is BreakerGrade.STOP or held:
                     stage.fail(f"{party.name} began under a breaker that it knew: {each}")
-                if each.grade is BreakerGrade.SLOW:
-                    # As the breaker counts: by its own clock, which never opens a second that is over.
-                    second = party.name, party.life, hop, now // NS_PER_S
-                    self._seconds[second] += 1
-                    if self._seconds[second] > each.rate:
-                        stage.fail(f"{party.name} began {self._seconds[second]} in a second of {each.rate}")
+            rates = [each.rate for each in standing if each.grade is BreakerGrade.SLOW]
+            if rates:
+                # As the breakers count: each swap once, by a clock that never opens a second that is over.
+                second = party.name, party.life, hop, now // NS_PER_S
+                self._seconds[second] += 1
+                if self._seconds[second] > min(rates):
+                    stage.fail(f"{party.name} began {self._seconds[second]} in a second of {min(rates)}")
         if party.index:
             return
         papers = stage.plan.papers
