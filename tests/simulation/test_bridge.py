@@ -23,6 +23,7 @@ from tests.simulation.bridge_gate_mutants import GATE_MUTANTS
 from tests.simulation.bridge_mutants import MUTANTS, broken, focused, reveal_before_all_legs
 
 # Processor time, so that a busy machine does not test less.
+BY_CHANCE = 2
 BUDGET_S = 20
 """And once more as much where a class of events is still unreached."""
 NIGHT_S = 1_500
@@ -71,7 +72,10 @@ def test_a_course_that_once_failed_passes(fault) -> None:
 
 @pytest.mark.timeout(3600)
 def test_seeds_of_this_commit(repository_root, nightly: bool) -> None:
-    """As many seeds as the budget holds; between them every fault, villain, outcome and refusal was reached."""
+    """As many seeds as the budget holds; between them the faults, villains, outcomes and refusals were reached.
+
+    A commit's few hundred may miss two of all those classes by chance; a night's seeds may miss none.
+    """
     seed = start = first_seed(repository_root)
     print(f"clearspan simulate --part bridge --seeds {start}:…")
     tally = BridgeTally()
@@ -80,9 +84,10 @@ def test_seeds_of_this_commit(repository_root, nightly: bool) -> None:
         tally.add(simulate_bridge(seed))
         seed += 1
     print(f"{tally.seeds} seeds, {tally.swaps} swaps, {tally.steps} steps, {tally.checks} checks")
-    assert tally.unreached == []
     if nightly:
+        assert tally.unreached == []
         assert tally.unreached_rare == []
+    assert len(tally.unreached) <= BY_CHANCE, tally.unreached
 
 
 def test_a_run_is_a_function_of_its_seed() -> None:
