@@ -40,6 +40,7 @@ FAULTS: Final = (
     "node_down",
     "lagging_operator",
     "lie_refused",
+    "foreign_lock_id_taken",
     "desk_restored_with_draws",
     "desk_snapshot",
     "catches_up",
@@ -60,6 +61,7 @@ RULES: Final = (
     "held_seen",
     "held_by_threshold",
     "held_by_breaker",
+    "held_by_tier",
     "hold_release_done",
     "hold_release_second_signature_required",
     "hold_release_signers_must_differ",
@@ -132,9 +134,7 @@ SHAPES: Final = (
 
 RARE: Final = (
     "kept",
-    "held_by_tier",
     "held_by_velocity",
-    "foreign_lock_id_taken",
     "hold_release_over",
     "hold_release_hold_rejected",
     "hold_reject_over",
